@@ -1,0 +1,1 @@
+"""Money, in integers: prices, the ledger, accounts and keys."""

@@ -1,0 +1,1 @@
+"""What the service does: jobs, from submission to the webhook and the clean-up."""

@@ -1,0 +1,1 @@
+"""Where things are kept: the key-value store and the object store."""
