@@ -21,7 +21,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-
 MAX_CHANGES = 25
 MAX_VALUE_BYTES = 64 * 1024
 MAX_COMMIT_BYTES = 256 * 1024

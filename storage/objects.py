@@ -1,7 +1,20 @@
 """The object store interface: named, immutable bytes."""
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
+
+MAX_NAME_LENGTH = 512
+SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}"
+NAME = re.compile(rf"{SEGMENT}(/{SEGMENT})*")
+
+MEDIA_TYPES = {
+    "jpeg": "image/jpeg",
+    "jpg": "image/jpeg",
+    "png": "image/png",
+    "webp": "image/webp",
+}
+OTHER_MEDIA_TYPE = "application/octet-stream"
 
 
 class ObjectsError(Exception):
@@ -30,8 +43,11 @@ class Chunks(Protocol):
 class Objects(Protocol):
     """A store of objects. Every method may raise `ObjectsError`; all are safe from threads.
 
-    A name is a path of plain segments ("images/<job>-1.png"). An object appears whole or not at
-    all, and is durable once `put` returns.
+    A name is a path of plain segments ("images/<job>-1.png"): up to 200 of `A-Za-z0-9._-` each, no
+    dot in front, up to `MAX_NAME_LENGTH` in all; no object's name is the folder of another's. Its
+    extension says the media type. Any other name or type is a `ValueError`.
+
+    An object appears whole or not at all, and is durable once `put` returns.
     """
 
     def put(self, name: str, data: bytes, *, content_type: str) -> None:
@@ -51,6 +67,25 @@ class Objects(Protocol):
 
     def delete(self, name: str) -> None:
         """Remove the object; quiet if there is none."""
+
+
+def media_type(name: str) -> str:
+    """The media type that a name's extension says."""
+    _, _, extension = name.rpartition(".")
+    return MEDIA_TYPES.get(extension, OTHER_MEDIA_TYPE)
+
+
+def check_name(name: str) -> None:
+    """Raise `ValueError` unless every store can hold an object of this name; adapters call it."""
+    if len(name) > MAX_NAME_LENGTH or not NAME.fullmatch(name):
+        raise ValueError(f"not the name of an object: {name!r}")
+
+
+def check_object(name: str, content_type: str) -> None:
+    """Raise `ValueError` unless this is an object's name, and its extension says this type."""
+    check_name(name)
+    if content_type != media_type(name):
+        raise ValueError(f"{name} would be {media_type(name)}, not {content_type}")
 
 
 def read(objects: Objects, name: str) -> bytes | None:

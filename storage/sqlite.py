@@ -1,0 +1,326 @@
+"""The key-value store in one SQLite file: the default on a single machine."""
+
+import json
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Lock
+from typing import Any
+
+from storage.kv import (
+    MAX_INTEGER,
+    MAX_PAGE,
+    Add,
+    Change,
+    Check,
+    Conflict,
+    Delete,
+    Due,
+    Item,
+    Key,
+    Put,
+    Unavailable,
+    Unknown,
+    check_limits,
+    check_page,
+    encoded,
+)
+
+READERS = 4
+PATIENCE_S = 5.0
+OPENING_TRIES = 100
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+CREATE TABLE items (
+    partition      TEXT NOT NULL,
+    sort           TEXT NOT NULL,
+    value          TEXT NOT NULL,
+    version        INTEGER NOT NULL,
+    counters       TEXT NOT NULL,
+    due_queue      TEXT,
+    due_at_ms      INTEGER,
+    expires_at_ms  INTEGER,
+    PRIMARY KEY (partition, sort)
+) WITHOUT ROWID;
+CREATE INDEX items_due ON items (due_queue, due_at_ms) WHERE due_queue IS NOT NULL;
+CREATE INDEX items_expiry ON items (expires_at_ms) WHERE expires_at_ms IS NOT NULL;
+"""
+
+LIVE = "(expires_at_ms IS NULL OR expires_at_ms > ?)"
+GET = f"SELECT * FROM items WHERE partition = ? AND sort = ? AND {LIVE}"
+OLDEST_FIRST = f"""
+SELECT * FROM items WHERE partition = ? AND sort > ? AND {LIVE} ORDER BY sort LIMIT ?"""
+NEWEST_FIRST = f"""
+SELECT * FROM items WHERE partition = ? AND sort < ? AND {LIVE} ORDER BY sort DESC LIMIT ?"""
+DUE = f"""
+SELECT * FROM items WHERE due_queue = ? AND due_at_ms <= ? AND {LIVE}
+ORDER BY due_at_ms, partition, sort LIMIT ?"""
+WRITE = "REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+REMOVE = "DELETE FROM items WHERE partition = ? AND sort = ?"
+PURGE = """
+DELETE FROM items WHERE (partition, sort) IN (
+    SELECT partition, sort FROM items WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?)"""
+
+BEFORE_ALL_TEXT = ""
+AFTER_ALL_TEXT = b""  # in SQLite's order every blob comes after every text
+
+
+def random_version() -> int:
+    """53 random bits: no key meets the same version twice, and nobody has to remember the last."""
+    return secrets.randbits(53)
+
+
+class SqliteKeyValue:
+    """A `KeyValue` in the SQLite file at `path`, made if absent; its folder must exist.
+
+    Any number of threads and processes of one machine may use the file at once. A commit that
+    returned has reached the disk. Nobody waits longer than about `PATIENCE_S` for a lock, then it
+    is `Unavailable`; so is a file of a schema that this release does not know.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], int],
+        new_version: Callable[[], int] = random_version,
+    ) -> None:
+        self._clock = clock
+        self._new_version = new_version
+        self._writing = Lock()
+        self._readers: SimpleQueue[sqlite3.Connection] = SimpleQueue()
+        with ExitStack() as connections:
+            try:
+                self._writer = connections.enter_context(closing(_opened(path)))
+                for _ in range(READERS):
+                    self._readers.put(connections.enter_context(closing(_connected(path))))
+            except sqlite3.Error as error:
+                raise Unavailable(f"cannot open {path}: {error}") from error
+            self._connections = connections.pop_all()
+
+    def get(self, key: Key) -> Item | None:
+        """The item, strongly consistent; None if absent."""
+        rows = self._read(GET, *key, self._clock())
+        return _item(rows[0]) if rows else None
+
+    def query(
+        self,
+        partition: str,
+        *,
+        after: str | None = None,
+        limit: int = MAX_PAGE,
+        newest_first: bool = False,
+    ) -> list[Item]:
+        """Up to `limit` items of a partition in the order of their sort, strongly consistent."""
+        check_page(limit)
+        page, start = (
+            (NEWEST_FIRST, AFTER_ALL_TEXT) if newest_first else (OLDEST_FIRST, BEFORE_ALL_TEXT)
+        )
+        bound = start if after is None else after
+        return [_item(row) for row in self._read(page, partition, bound, self._clock(), limit)]
+
+    def due(self, queue: str, *, until_ms: int, limit: int) -> list[Item]:
+        """Up to `limit` items due in `queue` at or before `until_ms`, earliest first."""
+        check_page(limit)
+        return [_item(row) for row in self._read(DUE, queue, until_ms, self._clock(), limit)]
+
+    def commit(self, *changes: Change) -> None:
+        """Make all changes or none; every condition is checked before anything is written."""
+        check_limits(changes)
+        with self._transaction() as connection:
+            now_ms = self._clock()
+            before = [_live(connection, change.key, now_ms) for change in changes]
+            after = [
+                _after(change, item, self._new_version())
+                for change, item in zip(changes, before, strict=True)
+            ]
+            for change, old, new in zip(changes, before, after, strict=True):
+                if new is None and old is not None:
+                    connection.execute(REMOVE, change.key)
+                elif new is not None and new is not old:
+                    connection.execute(WRITE, _row(new))
+
+    def purge(self, *, limit: int) -> int:
+        """Physically remove up to `limit` expired items; how many were removed."""
+        check_page(limit)
+        with self._transaction() as connection:
+            return connection.execute(PURGE, (self._clock(), limit)).rowcount
+
+    def close(self) -> None:
+        """Release the connections once running calls have ended; later calls are `Unavailable`."""
+        with self._turn():
+            readers = [self._reader() for _ in range(READERS)]
+            self._connections.close()
+            for reader in readers:
+                self._readers.put(reader)  # closed, so that a late read fails at once
+
+    def _read(self, sql: str, *parameters: Any) -> list[Any]:
+        reader = self._reader()
+        try:
+            return reader.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise Unavailable(str(error)) from error
+        finally:
+            self._readers.put(reader)
+
+    def _reader(self) -> sqlite3.Connection:
+        try:
+            return self._readers.get(timeout=PATIENCE_S)
+        except Empty as error:
+            raise Unavailable("every connection is busy") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._turn():
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._writer
+                except BaseException:
+                    _roll_back(self._writer)
+                    raise
+            except sqlite3.Error as error:
+                raise Unavailable(str(error)) from error
+            _commit(self._writer)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._writing.acquire(timeout=PATIENCE_S):
+            raise Unavailable("other writers take too long")
+        try:
+            yield
+        finally:
+            self._writing.release()
+
+
+def _after(change: Change, item: Item | None, version: int) -> Item | None:
+    """What a change leaves of a live item (None: nothing), or `Conflict`."""
+    match change:
+        case Put():
+            _require(change, item, version=change.replaces)
+            counters = change.counters if item is None else item.counters
+            return Item(
+                change.key, change.value, version, counters, change.due, change.expires_at_ms
+            )
+        case Add():
+            if item is None:
+                raise Conflict(change)
+            return replace(item, counters=_moved(change, item.counters))
+        case Check():
+            _require(change, item, version=change.version)
+            return item
+        case Delete():
+            _require(change, item, version=change.replaces)
+            return None
+
+
+def _require(change: Change, item: Item | None, *, version: int | None) -> None:
+    if version != (None if item is None else item.version):
+        raise Conflict(change)
+
+
+def _moved(add: Add, counters: Mapping[str, int]) -> dict[str, int]:
+    moved = {**counters}
+    for name, amount in add.amounts.items():
+        moved[name] = moved.get(name, 0) + amount
+    fits = all(abs(moved[name]) <= MAX_INTEGER for name in add.amounts)
+    is_above = all(moved.get(name, 0) >= floor for name, floor in add.floors.items())
+    is_below = all(moved.get(name, 0) <= ceiling for name, ceiling in add.ceilings.items())
+    if not (fits and is_above and is_below):
+        raise Conflict(add)
+    return moved
+
+
+def _live(connection: sqlite3.Connection, key: Key, now_ms: int) -> Item | None:
+    row = connection.execute(GET, (*key, now_ms)).fetchone()
+    return None if row is None else _item(row)
+
+
+def _item(row: Any) -> Item:
+    partition, sort, value, version, counters, due_queue, due_at_ms, expires_at_ms = row
+    due = None if due_queue is None else Due(due_queue, due_at_ms)
+    key = Key(partition, sort)
+    return Item(key, json.loads(value), version, json.loads(counters), due, expires_at_ms)
+
+
+def _row(item: Item) -> tuple[Any, ...]:
+    due_queue, due_at_ms = item.due or (None, None)
+    texts = encoded(item.value), encoded(item.counters)
+    return (*item.key, texts[0], item.version, texts[1], due_queue, due_at_ms, item.expires_at_ms)
+
+
+def _commit(connection: sqlite3.Connection) -> None:
+    try:
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        if connection.in_transaction:  # SQLite is certain that it has not committed
+            _roll_back(connection)
+            raise Unavailable(str(error)) from error
+        raise Unknown(str(error)) from error
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:  # a full disk, among others, has ended it already
+        connection.execute("ROLLBACK")
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """A connection to a file that has our schema."""
+    connection = _connected(path)
+    try:
+        _use_wal(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        _ensure_schema(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Write ahead, so that readers and the writer never wait for each other."""
+    for _ in range(OPENING_TRIES):
+        mode = _mode_asking_for_wal(connection)
+        if mode == "wal":
+            return
+        if mode is not None:
+            raise Unavailable(f"the file system offers only journal mode {mode}")
+        time.sleep(PATIENCE_S / OPENING_TRIES)
+    raise Unavailable("the database is locked")
+
+
+def _mode_asking_for_wal(connection: sqlite3.Connection) -> str | None:
+    """The journal mode; None if another process has the file, for SQLite does not wait here."""
+    try:
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            return None
+        raise
+    return str(mode)
+
+
+def _ensure_schema(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if version == 0 and tables == 0:
+        for statement in SCHEMA.split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    elif version != SCHEMA_VERSION:
+        raise Unavailable(f"the database has schema {version}, this release {SCHEMA_VERSION}")
