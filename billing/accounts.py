@@ -1,0 +1,95 @@
+"""Accounts: who pays, what they may do, and the counters that hold their balance."""
+
+import base64
+import secrets
+from collections.abc import Iterator
+
+from pydantic import BaseModel, ConfigDict
+
+from billing.errors import AccountUnknown
+from storage.kv import MAX_PAGE, Key, KeyValue, Put
+
+DEFAULT_MAX_IN_FLIGHT = 100
+DEFAULT_DAILY_REQUESTS = 500
+_WEBHOOK_SECRET_BYTES = 32
+
+
+class Account(BaseModel):
+    """An account as stored; its balance is in the item's counters, see `Balance`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    id: str
+    name: str
+    email: str
+    plan: str = "self-hosted"
+    max_in_flight: int
+    daily_requests: int = DEFAULT_DAILY_REQUESTS
+    webhook_secret: str
+    created_at_ms: int
+
+
+class Balance(BaseModel):
+    """An account's counters: credits to spend, credits on hold, credits spent, unfinished jobs."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    available: int = 0
+    held: int = 0
+    spent: int = 0
+    in_flight: int = 0
+
+
+def account_key(account_id: str) -> Key:
+    """Where an account lives."""
+    return Key(f"account#{account_id}", "account")
+
+
+def new_account(
+    name: str,
+    *,
+    now_ms: int,
+    max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+    daily_requests: int = DEFAULT_DAILY_REQUESTS,
+) -> Account:
+    """A fresh account with its own id and webhook secret (Standard Webhooks' `whsec_` form)."""
+    account_id = f"acc_{secrets.token_hex(8)}"
+    secret = base64.b64encode(secrets.token_bytes(_WEBHOOK_SECRET_BYTES)).decode()
+    return Account(
+        id=account_id,
+        name=name,
+        email=f"{account_id}@accounts.invalid",
+        max_in_flight=max_in_flight,
+        daily_requests=daily_requests,
+        webhook_secret=f"whsec_{secret}",
+        created_at_ms=now_ms,
+    )
+
+
+def opened(account: Account, *, credits: int) -> tuple[Put, ...]:
+    """The changes that open an account: its item, and its row in the list of all accounts.
+
+    `credits` are there from the start; `billing.ledger.opening` writes the entry that explains
+    them.
+    """
+    counters = dict.fromkeys(Balance.model_fields, 0) | {"available": credits}
+    return (
+        Put(account_key(account.id), account.model_dump(), counters=counters),
+        Put(Key("accounts", account.id), {}),
+    )
+
+
+def find_account(kv: KeyValue, account_id: str) -> tuple[Account, Balance]:
+    """The account and its balance now; `AccountUnknown` if there is none."""
+    item = kv.get(account_key(account_id))
+    if item is None:
+        raise AccountUnknown(f"No such account: {account_id}")
+    return Account.model_validate(item.value), Balance.model_validate(item.counters)
+
+
+def all_account_ids(kv: KeyValue) -> Iterator[str]:
+    """Every account's id, in order, a page at a time."""
+    after: str | None = None
+    while page := kv.query("accounts", after=after, limit=MAX_PAGE):
+        yield from (item.key.sort for item in page)
+        after = page[-1].key.sort

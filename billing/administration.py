@@ -1,0 +1,62 @@
+"""What an operator does to accounts, keys and credits: read, decide, commit."""
+
+import secrets
+from typing import NamedTuple
+
+from billing import keys, ledger
+from billing.accounts import (
+    DEFAULT_DAILY_REQUESTS,
+    DEFAULT_MAX_IN_FLIGHT,
+    Account,
+    Balance,
+    find_account,
+    new_account,
+)
+from billing.keys import IssuedKey, KeyState
+from storage.kv import KeyValue
+
+
+class OpenedAccount(NamedTuple):
+    """A new account and its first key, whose body is shown this once."""
+
+    account: Account
+    key: IssuedKey
+
+
+def open_account(
+    kv: KeyValue,
+    name: str,
+    *,
+    credits: int,
+    now_ms: int,
+    max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+    daily_requests: int = DEFAULT_DAILY_REQUESTS,
+) -> OpenedAccount:
+    """Open an account with its first key and `credits`, in one commit."""
+    account = new_account(
+        name, now_ms=now_ms, max_in_flight=max_in_flight, daily_requests=daily_requests
+    )
+    key = keys.issue(account.id, "default", now_ms=now_ms)
+    kv.commit(*ledger.opening(account, credits=credits, now_ms=now_ms), *key.changes)
+    return OpenedAccount(account, key)
+
+
+def create_key(kv: KeyValue, account_id: str, *, name: str, now_ms: int) -> IssuedKey:
+    """A further key for an account; `AccountUnknown` if there is none."""
+    find_account(kv, account_id)
+    key = keys.issue(account_id, name, now_ms=now_ms)
+    kv.commit(*key.changes)
+    return key
+
+
+def set_key_state(kv: KeyValue, account_id: str, *, key_id: str, state: KeyState) -> None:
+    """Pause, resume or revoke a key, effective with the next request."""
+    kv.commit(keys.change_state(kv, account_id, key_id=key_id, state=state))
+
+
+def grant_credits(kv: KeyValue, account_id: str, *, credits: int, now_ms: int) -> Balance:
+    """Give an account credits, and return its balance afterwards."""
+    find_account(kv, account_id)
+    cause = f"operator-{secrets.token_hex(8)}"
+    kv.commit(*ledger.grant(account_id, cause, credits=credits, now_ms=now_ms))
+    return find_account(kv, account_id)[1]

@@ -1,0 +1,60 @@
+"""Why money says no.
+
+    BillingError
+    ├── KeyFormatInvalid     a typo, told by the key's checksum without a look-up
+    ├── KeyUnknown           no such key, or a revoked one
+    ├── KeyInactive          a paused key
+    ├── InsufficientCredits  the balance does not cover the price
+    ├── TooManyInFlight      the account's limit of unfinished jobs is reached
+    ├── RateLimited          the day's requests are used up
+    ├── AccountUnknown       an operator named an account that does not exist
+    └── OutputTooLarge       larger than the price list goes
+"""
+
+
+class BillingError(Exception):
+    """A refusal on account of money. The class's docstring is the default message."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+
+
+class KeyFormatInvalid(BillingError):
+    """Invalid API key format"""
+
+
+class KeyUnknown(BillingError):
+    """Invalid API key"""
+
+
+class KeyInactive(BillingError):
+    """API key is inactive"""
+
+
+class InsufficientCredits(BillingError):
+    """Insufficient credits"""
+
+    def __init__(self, *, required: int, available: int) -> None:
+        super().__init__()
+        self.required = required
+        self.available = available
+
+
+class TooManyInFlight(BillingError):
+    """Too many unfinished jobs"""
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(f"Too many unfinished jobs: this account may have {limit} at a time")
+        self.limit = limit
+
+
+class RateLimited(BillingError):
+    """Rate limit exceeded"""
+
+
+class AccountUnknown(BillingError):
+    """No such account"""
+
+
+class OutputTooLarge(BillingError):
+    """The output would be larger than any on offer"""

@@ -1,0 +1,170 @@
+"""The ledger: every movement of credits is one immutable entry, named after its cause.
+
+Credits leave the balance at submission (a hold) and become spent (a capture) or come back (a
+release) when the job ends. Capture and release share the name `settle:<job>`, so that a hold is
+resolved at most once is the uniqueness of a key. Each function returns changes for its caller to
+commit beside its own; the counters move in the same commit, so the sum of an account's entries is
+its balance, always.
+"""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from billing.accounts import Account, Balance, account_key, all_account_ids, find_account, opened
+from storage.kv import MAX_PAGE, Add, Change, Key, KeyValue, Put
+
+_VERIFY_TRIES = 20
+
+
+class EntryKind(StrEnum):
+    """Why credits moved."""
+
+    GRANT = "grant"
+    HOLD = "hold"
+    CAPTURE = "capture"
+    RELEASE = "release"
+
+
+class Entry(BaseModel):
+    """One movement. `credits` is what it did to the balance; `held` what it did to the holds."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    kind: EntryKind
+    credits: int
+    held: int = 0
+    at_ms: int
+    job_id: str | None = None
+
+
+def opening(account: Account, *, credits: int, now_ms: int) -> tuple[Change, ...]:
+    """Open an account with that many credits, which may be none."""
+    if credits < 0:
+        raise ValueError(f"an account cannot open with {credits} credits")
+    changes = opened(account, credits=credits)
+    if not credits:
+        return changes
+    entry = Entry(kind=EntryKind.GRANT, credits=credits, at_ms=now_ms)
+    return *changes, _entry(account.id, "grant:opening", entry=entry)
+
+
+def grant(account_id: str, cause: str, *, credits: int, now_ms: int) -> tuple[Change, ...]:
+    """Give credits to an account; the same `cause` gives them once."""
+    if credits < 1:
+        raise ValueError(f"a grant must be of at least 1 credit, not {credits}")
+    entry = Entry(kind=EntryKind.GRANT, credits=credits, at_ms=now_ms)
+    return _moved(account_id, f"grant:{cause}", entry=entry)
+
+
+def hold(account: Account, job_id: str, *, credits: int, now_ms: int) -> tuple[Change, ...]:
+    """Take a job's price out of the balance, and count the job as unfinished.
+
+    The commit is refused if the balance does not cover it or too many jobs are unfinished.
+    """
+    entry = Entry(kind=EntryKind.HOLD, credits=-credits, held=credits, at_ms=now_ms, job_id=job_id)
+    add = Add(
+        account_key(account.id),
+        {"available": -credits, "held": credits, "in_flight": 1},
+        floors={"available": 0},
+        ceilings={"in_flight": account.max_in_flight},
+    )
+    return add, _entry(account.id, f"hold:{job_id}", entry=entry)
+
+
+def capture(account_id: str, job_id: str, *, credits: int, now_ms: int) -> tuple[Change, ...]:
+    """Turn a job's hold into credits spent."""
+    entry = Entry(kind=EntryKind.CAPTURE, credits=0, held=-credits, at_ms=now_ms, job_id=job_id)
+    return _moved(account_id, f"settle:{job_id}", entry=entry, spent=credits, in_flight=-1)
+
+
+def release(account_id: str, job_id: str, *, credits: int, now_ms: int) -> tuple[Change, ...]:
+    """Give a job's hold back."""
+    entry = Entry(
+        kind=EntryKind.RELEASE, credits=credits, held=-credits, at_ms=now_ms, job_id=job_id
+    )
+    return _moved(account_id, f"settle:{job_id}", entry=entry, in_flight=-1)
+
+
+class Discrepancy(NamedTuple):
+    """A row of the ledger's verification that is off."""
+
+    account_id: str
+    what: str
+
+
+def verify(kv: KeyValue) -> Iterator[Discrepancy]:
+    """Every contradiction between the entries and the balances; nothing when all is well.
+
+    It may run beside a serving process: an account that moves while it is read is read again.
+    """
+    for account_id in all_account_ids(kv):
+        yield from _verify_account(kv, account_id)
+
+
+def entries(kv: KeyValue, account_id: str) -> Iterator[tuple[str, Entry]]:
+    """An account's entries with their names, in the order of their names."""
+    after: str | None = None
+    while page := kv.query(f"ledger#{account_id}", after=after, limit=MAX_PAGE):
+        for item in page:
+            yield item.key.sort, Entry.model_validate(item.value)
+        after = page[-1].key.sort
+
+
+def _verify_account(kv: KeyValue, account_id: str) -> list[Discrepancy]:
+    for _ in range(_VERIFY_TRIES):
+        _, before = find_account(kv, account_id)
+        rows = dict(entries(kv, account_id))
+        _, balance = find_account(kv, account_id)
+        if before == balance:
+            return [Discrepancy(account_id, what) for what in _contradictions(balance, rows)]
+    return [Discrepancy(account_id, "is too busy to be read consistently; try again")]
+
+
+def _contradictions(balance: Balance, rows: dict[str, Entry]) -> Iterator[str]:
+    holds = {e.job_id: e for e in rows.values() if e.kind is EntryKind.HOLD}
+    settles = {e.job_id: e for e in rows.values() if e.kind in _SETTLING}
+    sums = {
+        "available": sum(entry.credits for entry in rows.values()),
+        "held": sum(entry.held for entry in rows.values()),
+        "spent": sum(-e.held for e in settles.values() if e.kind is EntryKind.CAPTURE),
+        "in_flight": len(holds.keys() - settles.keys()),
+    }
+    for counter, total in sums.items():
+        stored = getattr(balance, counter)
+        if stored != total:
+            yield f"{counter} is {stored}, its entries say {total}"
+        if stored < 0:
+            yield f"{counter} is {stored}, below zero"
+    for job_id, settle in settles.items():
+        held = holds[job_id].held if job_id in holds else None
+        if held != -settle.held:
+            yield f"settle:{job_id} resolves {-settle.held} credits, its hold is of {held}"
+        if settle.kind is EntryKind.RELEASE and settle.credits != -settle.held:
+            yield f"settle:{job_id} gives back {settle.credits} of {-settle.held} credits"
+
+
+_SETTLING = (EntryKind.CAPTURE, EntryKind.RELEASE)
+
+
+def _moved(
+    account_id: str, name: str, *, entry: Entry, spent: int = 0, in_flight: int = 0
+) -> tuple[Change, ...]:
+    amounts = {
+        "available": entry.credits,
+        "held": entry.held,
+        "spent": spent,
+        "in_flight": in_flight,
+    }
+    add = Add(
+        account_key(account_id),
+        {counter: amount for counter, amount in amounts.items() if amount},
+        floors={counter: 0 for counter, amount in amounts.items() if amount < 0},
+    )
+    return add, _entry(account_id, name, entry=entry)
+
+
+def _entry(account_id: str, name: str, *, entry: Entry) -> Put:
+    return Put(Key(f"ledger#{account_id}", name), entry.model_dump())

@@ -1,0 +1,89 @@
+"""Which status and code each refusal gets, in both dialects: the one table."""
+
+from typing import NamedTuple
+
+from starlette.exceptions import HTTPException
+
+from billing.errors import (
+    BillingError,
+    InsufficientCredits,
+    KeyFormatInvalid,
+    KeyInactive,
+    KeyUnknown,
+    RateLimited,
+    TooManyInFlight,
+)
+from billing.errors import OutputTooLarge as PricedOutputTooLarge
+from inference.errors import ImageError, OutputTooLarge
+from jobs.errors import (
+    IdempotencyKeyInvalid,
+    IdempotencyMismatch,
+    JobForeign,
+    JobsError,
+    JobUnknown,
+    ModelUnavailable,
+    ResultMissing,
+    UploadRefused,
+)
+from jobs.outbound import OutboundError
+from storage.kv import StoreError
+from storage.objects import ObjectsError
+
+RETRY_AFTER_S = 10
+"""What a client is told to wait when the store, or a free place, is missing."""
+
+
+class Refusal(NamedTuple):
+    """How one kind of error is answered; a message of None is the error's own."""
+
+    apiframe: int
+    vicsee: int
+    code: str
+    apiframe_message: str | None = None
+    vicsee_message: str | None = None
+
+
+_NO_STORE = "The service cannot reach its storage; nothing was charged. Try again"
+
+REFUSALS: dict[type[Exception], Refusal] = {
+    KeyFormatInvalid: Refusal(401, 401, "INVALID_KEY_FORMAT", "Invalid API key"),
+    KeyUnknown: Refusal(
+        401, 401, "INVALID_API_KEY", "Invalid API key", "Invalid or inactive API key"
+    ),
+    KeyInactive: Refusal(
+        403, 401, "INVALID_API_KEY", vicsee_message="Invalid or inactive API key"
+    ),
+    InsufficientCredits: Refusal(402, 402, "INSUFFICIENT_CREDITS"),
+    TooManyInFlight: Refusal(429, 429, "RATE_LIMITED"),
+    RateLimited: Refusal(429, 429, "RATE_LIMITED"),
+    PricedOutputTooLarge: Refusal(400, 422, "OUTPUT_TOO_LARGE"),
+    BillingError: Refusal(400, 400, "BILLING_ERROR"),
+    OutputTooLarge: Refusal(400, 422, "OUTPUT_TOO_LARGE"),
+    ImageError: Refusal(400, 422, "PROBE_FAILED"),
+    OutboundError: Refusal(400, 422, "PROBE_FAILED"),
+    JobForeign: Refusal(404, 403, "FORBIDDEN", "Job not found"),
+    JobUnknown: Refusal(404, 404, "TASK_NOT_FOUND", "Job not found", "Task not found"),
+    IdempotencyKeyInvalid: Refusal(400, 400, "INVALID_IDEMPOTENCY_KEY"),
+    IdempotencyMismatch: Refusal(409, 422, "IDEMPOTENCY_KEY_REUSED"),
+    ModelUnavailable: Refusal(503, 503, "SERVICE_UNAVAILABLE"),
+    ResultMissing: Refusal(404, 404, "NO_RESULT"),
+    UploadRefused: Refusal(400, 400, "INVALID_UPLOAD"),
+    JobsError: Refusal(400, 422, "PROBE_FAILED"),
+    StoreError: Refusal(503, 503, "SERVICE_UNAVAILABLE", _NO_STORE, _NO_STORE),
+    ObjectsError: Refusal(503, 503, "SERVICE_UNAVAILABLE", _NO_STORE, _NO_STORE),
+}
+
+ROOTS = (BillingError, ImageError, JobsError, OutboundError, StoreError, ObjectsError)
+"""The roots of the error trees: an app that handles these handles every row."""
+
+
+def refusal_of(error: Exception) -> Refusal:
+    """The row of the error's own class, or of its nearest ancestor."""
+    return next(REFUSALS[cls] for cls in type(error).__mro__ if cls in REFUSALS)
+
+
+class BodyTooLarge(HTTPException):
+    """The request's body is over the limit; raised while it is being read."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(400, f"The request body may have at most {max_bytes} bytes")

@@ -1,0 +1,118 @@
+"""The settings: one typed object, read from `ENLARGER_…` variables and nowhere else."""
+
+import json
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from billing.pricing import Prices
+
+PREFIX = "ENLARGER_"
+
+
+class SettingsError(Exception):
+    """A setting is unknown or has a value that cannot be; the message names it."""
+
+
+class Settings(BaseModel):
+    """Every setting, with its default. Addresses are URLs; sizes are in millions of pixels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Path = Path("data")
+    """The folder of the SQLite file and of the pictures, where nothing else is said."""
+
+    store_url: str | None = None
+    """The key-value store: `sqlite:///<path>`. By default a file in the data folder."""
+
+    objects_url: str | None = None
+    """The object store: `file:///<path>`. By default a folder in the data folder."""
+
+    public_url: str | None = None
+    """The address that links carry; by default the one that `serve` listens on."""
+
+    outbound_allow: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks that source and webhook addresses may lie in besides public ones, by commas."""
+
+    workers: int = Field(default=1, ge=0, le=64)
+    """Threads that enlarge; 0 leaves the jobs to another process on the same data."""
+
+    lease_s: float = Field(default=30.0, ge=1, le=3600)
+    """How long a silent worker keeps a job."""
+
+    max_source_megapixels: int = Field(default=100, ge=1, le=1000)
+    """The largest picture taken in."""
+
+    webhook_hmac_key: Literal["raw", "hex"] = "raw"
+    """How receivers read the key of Apiframe's signature: 32 bytes, or 64 hex characters."""
+
+    prices: Prices = Prices()
+    """The price list; the variable names a JSON file with what differs from the default."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """Read the variables that begin with `ENLARGER_`; `SettingsError` names a wrong one."""
+        said = {
+            name.removeprefix(PREFIX).lower(): value
+            for name, value in environment.items()
+            if name.startswith(PREFIX)
+        }
+        try:
+            return cls.model_validate(said)
+        except ValidationError as error:
+            problems = [_problem(details) for details in error.errors()]
+            raise SettingsError("; ".join(problems)) from error
+
+    @property
+    def store_path(self) -> Path:
+        """Where the SQLite file is."""
+        if self.store_url is None:
+            return self.data / "enlarger.sqlite"
+        return _path(self.store_url, scheme="sqlite", setting="STORE_URL")
+
+    @property
+    def objects_path(self) -> Path:
+        """Where the folder of objects is."""
+        if self.objects_url is None:
+            return self.data / "objects"
+        return _path(self.objects_url, scheme="file", setting="OBJECTS_URL")
+
+    @field_validator("outbound_allow", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+    @field_validator("prices", mode="before")
+    @classmethod
+    def _read(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            loaded: dict[str, Any] = json.loads(Path(value).read_text())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"cannot read {value}: {error}") from error
+        return loaded
+
+    @field_validator("public_url")
+    @classmethod
+    def _without_slash(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return None if value is None else value.rstrip("/")
+
+
+def _path(url: str, *, scheme: str, setting: str) -> Path:
+    prefix = f"{scheme}:///"
+    if not url.startswith(prefix):
+        raise SettingsError(f"{PREFIX}{setting} must begin with {prefix}, not be {url!r}")
+    return Path("/") / url.removeprefix(prefix)
+
+
+def _problem(details: Any) -> str:
+    name = PREFIX + ".".join(str(part) for part in details["loc"]).upper()
+    if details["type"] == "extra_forbidden":
+        return f"{name} is not a setting"
+    return f"{name}: {details['msg']}"

@@ -1,0 +1,83 @@
+"""Hints: what makes waiting work start at once. The record is the queue; a lost hint costs time.
+
+A dispatcher tells somebody, somewhere, that a job or a delivery waits. The sweeper finds whatever
+was not told.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Generic, Protocol, TypeVar
+from uuid import UUID
+
+from storage.kv import Key
+
+log = logging.getLogger(__name__)
+
+MAX_HINTS = 1000
+
+T = TypeVar("T", bound=Hashable)
+
+
+class Dispatcher(Protocol):
+    """Where hints go. Neither method fails or waits."""
+
+    def job(self, job_id: UUID) -> None:
+        """A job waits to be worked on."""
+
+    def delivery(self, key: Key) -> None:
+        """A delivery waits to be made."""
+
+
+class HintThreads(Generic[T]):
+    """Threads of this process that handle hints, oldest first, each waiting hint once.
+
+    What `handle` raises is logged: the record still says that work is due, so the sweeper hints
+    again. Hints beyond `MAX_HINTS` are dropped for the same reason.
+    """
+
+    def __init__(self, name: str, handle: Callable[[T], None], *, threads: int) -> None:
+        self._handle = handle
+        self._waiting: deque[T] = deque()
+        self._known: set[T] = set()
+        self._changed = threading.Condition()
+        self._is_stopping = False
+        self._threads = [
+            threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def hint(self, what: T) -> None:
+        """Let a thread handle `what` soon, unless it waits or is being handled already."""
+        with self._changed:
+            if what in self._known or len(self._waiting) >= MAX_HINTS or self._is_stopping:
+                return
+            self._known.add(what)
+            self._waiting.append(what)
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Handle no further hints; returns when the current ones are done."""
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        while (what := self._next()) is not None:
+            try:
+                self._handle(what)
+            except Exception:
+                log.exception("handling %s failed", what)
+            finally:
+                with self._changed:
+                    self._known.discard(what)
+
+    def _next(self) -> T | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_stopping)
+            return None if self._is_stopping else self._waiting.popleft()

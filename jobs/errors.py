@@ -1,0 +1,61 @@
+"""Why a request about jobs is refused.
+
+    JobsError
+    ├── JobUnknown            no such job, or somebody else's
+    ├── JobForeign            the job exists and is somebody else's
+    ├── SourceUnusable        the source's address leads to no picture of ours
+    ├── ModelUnavailable      the model's weights are not installed here
+    ├── IdempotencyKeyInvalid the key is empty, too long or not printable ASCII
+    ├── IdempotencyMismatch   the key was used with another body
+    ├── IllegalTransition     a job cannot go from where it is to there
+    ├── LeaseLost             another worker has taken the job over
+    ├── ResultMissing         there is no result yet, or none any more
+    └── UploadRefused         an upload that cannot be taken
+"""
+
+
+class JobsError(Exception):
+    """A refusal. The class's docstring is the default message."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+
+
+class JobUnknown(JobsError):
+    """Job not found"""
+
+
+class JobForeign(JobUnknown):
+    """The job belongs to another account"""
+
+
+class SourceUnusable(JobsError):
+    """The image address could not be used"""
+
+
+class ModelUnavailable(JobsError):
+    """This model is not available: its weights are not installed"""
+
+
+class IdempotencyKeyInvalid(JobsError):
+    """Idempotency-Key must have 1 to 255 printable ASCII characters"""
+
+
+class IdempotencyMismatch(JobsError):
+    """This Idempotency-Key was already used with another request body"""
+
+
+class IllegalTransition(JobsError):
+    """The job is not in a state from which that is possible"""
+
+
+class LeaseLost(JobsError):
+    """Another worker has taken the job over"""
+
+
+class ResultMissing(JobsError):
+    """The job has no result"""
+
+
+class UploadRefused(JobsError):
+    """The file cannot be accepted"""

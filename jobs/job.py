@@ -1,0 +1,150 @@
+"""The Job: what is known of one enlargement, and the transitions that are legal."""
+
+from enum import StrEnum
+from typing import Any, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from inference.params import OutputFormat, UpscaleParams
+from jobs.errors import IllegalTransition
+
+SCHEMA = 1
+
+
+class Status(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing comes after this status."""
+        return not _NEXT[self]
+
+
+_NEXT: dict[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.PROCESSING, Status.FAILED, Status.CANCELLED}),
+    Status.PROCESSING: frozenset(Status) - {Status.QUEUED},
+    Status.COMPLETED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.CANCELLED: frozenset(),
+}
+
+
+class _Record(BaseModel):
+    # Unknown fields survive a rewrite: during a rolling update two versions share the store.
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Source(_Record):
+    """The bytes that were priced and will be processed; sizes are those displayed."""
+
+    object_name: str
+    format: OutputFormat
+    width_px: int
+    height_px: int
+    size_bytes: int
+    sha256: str
+
+
+class Result(_Record):
+    """The finished picture."""
+
+    object_name: str
+    format: OutputFormat
+    width_px: int
+    height_px: int
+    size_bytes: int
+    network: str
+
+
+class Failure(_Record):
+    """Why a job failed: a stable code, and a sentence for the customer."""
+
+    code: str
+    message: str
+
+
+WebhookEvent = Literal["progress", "completed", "failed"]
+WebhookStatus = Literal["pending", "delivered", "failed"]
+
+
+class Webhook(_Record):
+    """Where the customer wants to be told, and of what."""
+
+    url: str
+    events: tuple[WebhookEvent, ...]
+
+
+class Job(_Record):
+    """One enlargement, from submission to the deletion of its files.
+
+    Values never change; a transition returns the next job, or raises `IllegalTransition`.
+    """
+
+    schema_number: int = SCHEMA
+    id: UUID
+    account_id: str
+    key_sha256: str
+    params: UpscaleParams
+    said: dict[str, Any]
+    source: Source
+    price_credits: int
+    webhook: Webhook | None
+    created_at_ms: int
+
+    status: Status = Status.QUEUED
+    attempt: int = 0
+    progress: int = 0
+    started_at_ms: int | None = None
+    ended_at_ms: int | None = None
+    result: Result | None = None
+    failure: Failure | None = None
+    webhook_status: WebhookStatus | None = None
+
+    @property
+    def cost_credits(self) -> int:
+        """What the job costs as things stand: nothing once its hold was given back."""
+        refunded = self.status in (Status.FAILED, Status.CANCELLED)
+        return 0 if refunded else self.price_credits
+
+    def claimed(self, *, now_ms: int) -> Self:
+        """A worker starts a further attempt."""
+        return self._become(
+            Status.PROCESSING,
+            attempt=self.attempt + 1,
+            started_at_ms=self.started_at_ms or now_ms,
+        )
+
+    def advanced(self, progress: int) -> Self:
+        """The worker is `progress` per cent along; never less than before, never 100."""
+        return self._become(Status.PROCESSING, progress=min(max(progress, self.progress), 99))
+
+    def completed(self, result: Result, *, now_ms: int) -> Self:
+        """The result is stored."""
+        return self._become(
+            Status.COMPLETED, result=result, progress=100, ended_at_ms=now_ms
+        )._awaiting_webhook("completed")
+
+    def failed(self, failure: Failure, *, now_ms: int) -> Self:
+        """The job ends without a result, and its credits go back."""
+        return self._become(Status.FAILED, failure=failure, ended_at_ms=now_ms)._awaiting_webhook(
+            "failed"
+        )
+
+    def wants(self, event: WebhookEvent) -> bool:
+        """Whether the customer asked to be told of this event."""
+        return self.webhook is not None and event in self.webhook.events
+
+    def _awaiting_webhook(self, event: WebhookEvent) -> Self:
+        return self.model_copy(update={"webhook_status": "pending"}) if self.wants(event) else self
+
+    def _become(self, status: Status, **changes: Any) -> Self:
+        if status not in _NEXT[self.status]:
+            raise IllegalTransition(f"a {self.status} job cannot become {status}")
+        return self.model_copy(update={"status": status, **changes})

@@ -1,0 +1,144 @@
+"""Leases: a running job is one worker's for a while, and stays its own while it is renewed.
+
+The job's `due` is the end of its lease, so a dead worker's job turns up in the queue by itself. The
+attempt number is the fence: whoever claims raises it, and nobody writes under an older one.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from jobs.dispatch import Dispatcher
+from jobs.errors import LeaseLost
+from jobs.ids import Clock
+from jobs.job import Job, Status
+from jobs.links import Links
+from jobs.records import JOBS, Kept, find_job, next_put
+from jobs.webhooks import announcement
+from storage.kv import Change, Conflict, Due, KeyValue, StoreError
+
+log = logging.getLogger(__name__)
+
+_PROGRESS_EVERY_S = 2.0
+_RETRY_MS = 5_000
+
+Report = Callable[[int, int], None]
+"""Takes the work done and the whole of it; raises `LeaseLost` to stop work that is not ours."""
+
+
+@dataclass(frozen=True)
+class Leases:
+    """Takes, renews and checks leases of `lease_ms`."""
+
+    kv: KeyValue
+    dispatcher: Dispatcher
+    links: Links
+    clock: Clock
+    lease_ms: int
+
+    def take(self, kept: Kept) -> Job | None:
+        """Claim a job for a further attempt; None if somebody else has it or was faster."""
+        now_ms = self.clock()
+        is_running = kept.job.status is Status.PROCESSING
+        if is_running and kept.due is not None and kept.due.at_ms > now_ms:
+            return None
+        job = kept.job.claimed(now_ms=now_ms)
+        try:
+            self.kv.commit(self._put(job, replaces=kept.version, for_ms=self.lease_ms))
+        except Conflict:
+            return None
+        return job
+
+    def current(self, job: Job) -> Kept:
+        """The job as it stands now; `LeaseLost` unless it is still this attempt's."""
+        kept = find_job(self.kv, job.id)
+        if (
+            kept is None
+            or kept.job.attempt != job.attempt
+            or kept.job.status is not Status.PROCESSING
+        ):
+            raise LeaseLost
+        return kept
+
+    @contextmanager
+    def renewed(self, job: Job) -> Iterator[Report]:
+        """Renew the lease from a thread while the block runs; it reports progress to what it gets.
+
+        The work need not pause for the store, and a long silent step does not lose the job.
+        """
+        renewal = _Renewal(self, job)
+        thread = threading.Thread(target=renewal.run, name=f"lease-{job.id}", daemon=True)
+        thread.start()
+        try:
+            yield renewal.report
+        finally:
+            renewal.done.set()
+            thread.join()
+
+    def renew(self, job: Job, progress: int) -> None:
+        """Prolong the lease and record progress; `LeaseLost` if it is not ours any more."""
+        kept = self.current(job)
+        advanced = kept.job.advanced(progress)
+        news = advanced.progress > kept.job.progress
+        outbox = (
+            announcement(advanced, "progress", links=self.links, now_ms=self.clock())
+            if news
+            else ()
+        )
+        try:
+            self.kv.commit(
+                self._put(advanced, replaces=kept.version, for_ms=self.lease_ms), *outbox
+            )
+        except Conflict as error:
+            raise LeaseLost from error
+        for delivery in outbox:
+            self.dispatcher.delivery(delivery.key)
+
+    def give_back(self, job: Job) -> None:
+        """Let another attempt follow soon; if that cannot be written, when the lease ends."""
+        try:
+            kept = self.current(job)
+            self.kv.commit(self._put(kept.job, replaces=kept.version, for_ms=_RETRY_MS))
+        except (StoreError, LeaseLost) as error:
+            log.warning("job %s: left to the end of its lease: %s", job.id, error)
+
+    def _put(self, job: Job, *, replaces: int, for_ms: int) -> Change:
+        return next_put(job, replaces=replaces, due=Due(JOBS, self.clock() + for_ms))
+
+
+class _Renewal:
+    """What the working thread and the renewing thread share."""
+
+    def __init__(self, leases: Leases, job: Job) -> None:
+        self.done = threading.Event()
+        self._leases = leases
+        self._job = job
+        self._progress = 0
+        self._is_lost = False
+
+    def report(self, done: int, of: int) -> None:
+        """Called by the work."""
+        if self._is_lost:
+            raise LeaseLost
+        self._progress = 100 * done // of
+
+    def run(self) -> None:
+        """Renew at every news of progress, at most every two seconds, and thrice a lease."""
+        third_s = self._leases.lease_ms / 3000
+        every_s = min(_PROGRESS_EVERY_S, third_s)
+        told, silent_s = 0, 0.0
+        while not self.done.wait(every_s):
+            silent_s += every_s
+            progress = self._progress
+            if progress == told and silent_s < third_s:
+                continue
+            try:
+                self._leases.renew(self._job, progress)
+                told, silent_s = progress, 0.0
+            except LeaseLost:
+                self._is_lost = True
+                return
+            except StoreError as error:
+                log.warning("job %s: the lease could not be renewed: %s", self._job.id, error)

@@ -1,0 +1,85 @@
+"""How jobs lie in the key-value store.
+
+    jobs#<account>, <job>     the job; ids begin with their time, so the order is that of age
+    job#<job>, account        whose job it is, written once: finds a job by its id alone
+    requests#<account>, …     the job that an Idempotency-Key made
+
+A job's `due` says when somebody must look at it next, and in which queue: `jobs` while it is
+unfinished (queued: soon; running: at the end of its lease), then `retention`.
+"""
+
+from typing import NamedTuple
+from uuid import UUID
+
+from jobs.errors import JobForeign, JobUnknown
+from jobs.job import Job
+from storage.kv import Due, Item, Key, KeyValue, Put
+
+JOBS = "jobs"
+RETENTION = "retention"
+
+
+class Kept(NamedTuple):
+    """A job as read: the version guards the next write, `due` is its next look."""
+
+    job: Job
+    version: int
+    due: Due | None
+
+
+def find_job(kv: KeyValue, job_id: UUID) -> Kept | None:
+    """The job with this id, whoever owns it."""
+    pointer = kv.get(Key(f"job#{job_id}", "account"))
+    return None if pointer is None else _of_account(kv, pointer.value["account_id"], job_id)
+
+
+def find_own_job(kv: KeyValue, account_id: str, *, job_id: UUID) -> Job:
+    """The account's job; `JobForeign` if another account's, `JobUnknown` if nobody's."""
+    kept = _of_account(kv, account_id, job_id)
+    if kept is not None:
+        return kept.job
+    raise JobForeign if find_job(kv, job_id) else JobUnknown
+
+
+def list_jobs(
+    kv: KeyValue, account_id: str, *, before: UUID | None, limit: int
+) -> list[Job]:
+    """Up to `limit` of the account's jobs that are older than `before`, newest first."""
+    items = kv.query(
+        f"jobs#{account_id}",
+        after=None if before is None else str(before),
+        limit=limit,
+        newest_first=True,
+    )
+    return [_kept(item).job for item in items]
+
+
+def first_put(job: Job, *, look_at_ms: int) -> tuple[Put, ...]:
+    """The changes that record a new job, to be looked at again at `look_at_ms`."""
+    pointer = Key(f"job#{job.id}", "account")
+    return (
+        Put(_key(job), _value(job), due=Due(JOBS, look_at_ms)),
+        Put(pointer, {"account_id": job.account_id}),
+    )
+
+
+def next_put(job: Job, *, replaces: int, due: Due | None) -> Put:
+    """The change that replaces the job's record."""
+    return Put(_key(job), _value(job), replaces=replaces, due=due)
+
+
+def _of_account(kv: KeyValue, account_id: str, job_id: UUID) -> Kept | None:
+    item = kv.get(Key(f"jobs#{account_id}", str(job_id)))
+    return None if item is None else _kept(item)
+
+
+def _kept(item: Item) -> Kept:
+    return Kept(Job.model_validate(item.value), item.version, item.due)
+
+
+def _key(job: Job) -> Key:
+    return Key(f"jobs#{job.account_id}", str(job.id))
+
+
+def _value(job: Job) -> dict[str, object]:
+    return job.model_dump(mode="json")

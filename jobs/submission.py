@@ -1,0 +1,199 @@
+"""Submission: from an order to a durable, paid job, in one commit."""
+
+import hashlib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from billing import ledger
+from billing.accounts import Account, Balance, find_account
+from billing.errors import InsufficientCredits, KeyUnknown, TooManyInFlight
+from billing.keys import Caller
+from inference.images import ImageInfo, probe
+from inference.params import UpscaleParams
+from jobs.dispatch import Dispatcher
+from jobs.errors import IdempotencyMismatch, ModelUnavailable
+from jobs.ids import Clock
+from jobs.job import Job, Source, Webhook
+from jobs.links import CONTENT_TYPES, source_name
+from jobs.records import find_job, first_put
+from jobs.sources import Sources
+from storage.kv import Conflict, Key, KeyValue, Put, Unavailable, Unknown
+from storage.objects import Objects
+
+DISPATCH_GRACE_MS = 30_000
+"""How long the hint may take before the sweeper looks at a queued job."""
+
+REQUEST_KEPT_MS = 48 * 60 * 60 * 1000
+"""Idempotency keys are promised for 24 hours and kept for twice that."""
+
+_COMMIT_TRIES = 5
+
+
+class Terms(NamedTuple):
+    """What an order comes to once its picture is known: every parameter, and the price."""
+
+    params: UpscaleParams
+    price_credits: int
+
+
+class RequestName(NamedTuple):
+    """An Idempotency-Key with its scope, and the fingerprint of the body it came with."""
+
+    name: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a customer asks for, in no dialect.
+
+    `terms` resolves and prices the order for a picture; it raises if the result would be too
+    large to offer.
+    """
+
+    caller: Caller
+    source_url: str
+    said: dict[str, Any]
+    terms: Callable[[ImageInfo], Terms]
+    webhook: Webhook | None = None
+    request: RequestName | None = None
+
+
+class Accepted(NamedTuple):
+    """The job that an order made, now or when it was first sent."""
+
+    job: Job
+    is_replay: bool
+
+
+@dataclass(frozen=True)
+class Submissions:
+    """Takes orders. A refusal leaves nothing behind: no job, no hold, no file."""
+
+    kv: KeyValue
+    objects: Objects
+    sources: Sources
+    dispatcher: Dispatcher
+    models: Collection[str]
+    clock: Clock
+    new_job_id: Callable[[int], UUID]
+    max_source_pixels: int
+
+    def submit(self, order: Order) -> Accepted:
+        """Fetch, probe, price, keep and commit; then hint that work is waiting.
+
+        Raises what the source, the price list, the balance or the store has against it.
+        """
+        replay = self._replay(order)
+        if replay is not None:
+            return Accepted(replay, is_replay=True)
+        data = self.sources.fetch(order.source_url)
+        info = probe(data, max_pixels=self.max_source_pixels)
+        terms = order.terms(info)
+        account, balance = find_account(self.kv, order.caller.account_id)
+        _check_affordable(account, balance, price_credits=terms.price_credits)
+        if terms.params.model not in self.models:
+            raise ModelUnavailable
+        return self._accept(self._job(order, data, info=info, terms=terms), data, order, account)
+
+    def _job(self, order: Order, data: bytes, *, info: ImageInfo, terms: Terms) -> Job:
+        now_ms = self.clock()
+        job_id = self.new_job_id(now_ms)
+        source = Source(
+            object_name=source_name(job_id, info.format),
+            format=info.format,
+            width_px=info.width_px,
+            height_px=info.height_px,
+            size_bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+        )
+        return Job(
+            id=job_id,
+            account_id=order.caller.account_id,
+            key_sha256=order.caller.key_sha256,
+            params=terms.params,
+            said=order.said,
+            source=source,
+            price_credits=terms.price_credits,
+            webhook=order.webhook,
+            created_at_ms=now_ms,
+        )
+
+    def _accept(self, job: Job, data: bytes, order: Order, account: Account) -> Accepted:
+        # The file goes first: an orphan file is harmless, an orphan job is not.
+        content_type = CONTENT_TYPES[job.source.format]
+        self.objects.put(job.source.object_name, data, content_type=content_type)
+        try:
+            replay = self._commit(job, order, account=account)
+        except Exception:
+            self.objects.delete(job.source.object_name)
+            raise
+        if replay is not None:
+            self.objects.delete(job.source.object_name)
+            return Accepted(replay, is_replay=True)
+        self.dispatcher.job(job.id)
+        return Accepted(job, is_replay=False)
+
+    def _commit(self, job: Job, order: Order, *, account: Account) -> Job | None:
+        """Write the job, or return the one that a simultaneous request with the same key made."""
+        now_ms = job.created_at_ms
+        changes = (
+            order.caller.still_active(),
+            *ledger.hold(account, str(job.id), credits=job.price_credits, now_ms=now_ms),
+            *first_put(job, look_at_ms=now_ms + DISPATCH_GRACE_MS),
+            *_request_put(order, job),
+        )
+        for _ in range(_COMMIT_TRIES):
+            try:
+                self.kv.commit(*changes)
+                return None
+            except (Unknown, Conflict) as refusal:
+                if find_job(self.kv, job.id) is not None:
+                    return None  # the answer of this or an earlier try was lost; it had worked
+                if isinstance(refusal, Conflict):
+                    replay = self._replay(order)
+                    if replay is not None:
+                        return replay
+                    self._explain(order.caller, job)
+        raise Unavailable("the submission could not be committed")
+
+    def _explain(self, caller: Caller, job: Job) -> None:
+        """Raise the refusal behind a conflict; return if the reason has gone by now."""
+        item = self.kv.get(caller.still_active().key)
+        if item is None or item.version != caller.key_version:
+            raise KeyUnknown
+        account, balance = find_account(self.kv, caller.account_id)
+        _check_affordable(account, balance, price_credits=job.price_credits)
+
+    def _replay(self, order: Order) -> Job | None:
+        if order.request is None:
+            return None
+        item = self.kv.get(_request_key(order))
+        if item is None:
+            return None
+        if item.value["fingerprint"] != order.request.fingerprint:
+            raise IdempotencyMismatch
+        kept = find_job(self.kv, UUID(item.value["job_id"]))
+        return None if kept is None else kept.job
+
+
+def _check_affordable(account: Account, balance: Balance, *, price_credits: int) -> None:
+    if balance.available < price_credits:
+        raise InsufficientCredits(required=price_credits, available=balance.available)
+    if balance.in_flight >= account.max_in_flight:
+        raise TooManyInFlight(limit=account.max_in_flight)
+
+
+def _request_key(order: Order) -> Key:
+    name = order.request.name if order.request else ""
+    return Key(f"requests#{order.caller.account_id}", name)
+
+
+def _request_put(order: Order, job: Job) -> tuple[Put, ...]:
+    if order.request is None:
+        return ()
+    value = {"fingerprint": order.request.fingerprint, "job_id": str(job.id)}
+    expires_at_ms = job.created_at_ms + REQUEST_KEPT_MS
+    return (Put(_request_key(order), value, expires_at_ms=expires_at_ms),)

@@ -1,0 +1,51 @@
+"""The sweeper: finds all that is due and sees to it, so that no hint need arrive."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from jobs.dispatch import Dispatcher
+from jobs.ids import Clock
+from jobs.records import JOBS, RETENTION, find_job
+from jobs.retention import Retention
+from jobs.uploads import UPLOADS_QUEUE, Uploads
+from jobs.webhooks import DELIVERIES
+from storage.kv import Item, KeyValue, StoreError
+from storage.objects import ObjectsError
+
+log = logging.getLogger(__name__)
+
+MAX_PER_QUEUE = 200
+"""What one sweep takes from a queue: it stays short, and the next one goes on."""
+
+
+@dataclass(frozen=True)
+class Sweeper:
+    """One sweep after another, or several at once: each step claims by version."""
+
+    kv: KeyValue
+    dispatcher: Dispatcher
+    retention: Retention
+    uploads: Uploads
+    clock: Clock
+
+    def sweep(self) -> None:
+        """Hint at waiting jobs and deliveries; delete what is past its time."""
+        self._each(JOBS, lambda item: self.dispatcher.job(UUID(item.key.sort)))
+        self._each(DELIVERIES, lambda item: self.dispatcher.delivery(item.key))
+        self._each(RETENTION, self._tidy)
+        self._each(UPLOADS_QUEUE, self.uploads.forget)
+        self.kv.purge(limit=MAX_PER_QUEUE)
+
+    def _each(self, queue: str, see_to: Callable[[Item], None]) -> None:
+        for item in self.kv.due(queue, until_ms=self.clock(), limit=MAX_PER_QUEUE):
+            try:
+                see_to(item)
+            except (StoreError, ObjectsError) as error:
+                log.warning("sweep: %s %s stays due: %s", queue, item.key.sort, error)
+
+    def _tidy(self, item: Item) -> None:
+        kept = find_job(self.kv, UUID(item.key.sort))
+        if kept is not None and kept.due is not None and kept.due.queue == RETENTION:
+            self.retention.tidy(kept)

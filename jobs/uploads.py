@@ -1,0 +1,139 @@
+"""Uploads: a customer's file, kept two hours for use as a source.
+
+A file comes in one of two ways: whole (`receive`), or as a reservation that is filled later by
+whoever has its address (`reserve`, then `fill`). The record outlives the file's own time by nothing:
+the sweeper deletes the file first, the record last.
+"""
+
+import secrets
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from inference.errors import ImageError
+from inference.images import probe
+from inference.params import OutputFormat
+from jobs.errors import UploadRefused
+from jobs.ids import Clock
+from jobs.links import CONTENT_TYPES, FORMATS, Links, upload_name
+from storage.kv import Conflict, Delete, Due, Item, Key, KeyValue, Put
+from storage.objects import Objects
+
+KEPT_MS = 2 * 60 * 60 * 1000
+UPLOADS_QUEUE = "uploads"
+
+
+class Upload(BaseModel):
+    """An upload's record; `url` is its public address once it is filled."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    id: str
+    account_id: str
+    url: str
+    object_name: str
+    format: OutputFormat
+    size_bytes: int
+    expires_at_ms: int
+    is_filled: bool
+
+    @property
+    def content_type(self) -> str:
+        """The media type of the file."""
+        return CONTENT_TYPES[self.format]
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """Takes files in, hands their bytes out, and forgets them in time."""
+
+    kv: KeyValue
+    objects: Objects
+    links: Links
+    clock: Clock
+    max_pixels: int
+
+    def receive(self, account_id: str, data: bytes) -> Upload:
+        """Keep a whole file; `UploadRefused` unless it is a picture we read.
+
+        The type is what the bytes say; what the client calls it is ignored.
+        """
+        upload = self._new(account_id, _format_of(data, self.max_pixels), len(data), filled=True)
+        self.objects.put(upload.object_name, data, content_type=upload.content_type)
+        self.kv.commit(_put(upload, replaces=None))
+        return upload
+
+    def reserve(self, account_id: str, *, content_type: str, size_bytes: int) -> Upload:
+        """Promise a place to a file of that type and size; whoever knows its id may fill it."""
+        if content_type not in FORMATS:
+            raise UploadRefused(f"contentType must be one of {', '.join(FORMATS)}")
+        upload = self._new(account_id, FORMATS[content_type], size_bytes, filled=False)
+        self.kv.commit(_put(upload, replaces=None))
+        return upload
+
+    def fill(self, object_name: str, data: bytes, *, content_type: str) -> None:
+        """Keep the bytes that a reservation was made for, once."""
+        item = self._item(object_name)
+        if item is None:
+            raise UploadRefused("No upload was reserved at this address, or its time is over")
+        upload = Upload.model_validate(item.value)
+        if upload.is_filled:
+            raise UploadRefused("This upload has been made already")
+        if content_type != upload.content_type:
+            raise UploadRefused(f"The upload was reserved for {upload.content_type}")
+        if len(data) != upload.size_bytes:
+            raise UploadRefused(f"The upload was reserved for {upload.size_bytes} bytes")
+        if _format_of(data, self.max_pixels) != upload.format:
+            raise UploadRefused(f"The file is not {upload.content_type}")
+        self.objects.put(upload.object_name, data, content_type=upload.content_type)
+        self.kv.commit(_put(upload.model_copy(update={"is_filled": True}), replaces=item.version))
+
+    def find(self, object_name: str) -> Upload | None:
+        """The filled upload of that name whose time is not over."""
+        item = self._item(object_name)
+        upload = None if item is None else Upload.model_validate(item.value)
+        return upload if upload is not None and upload.is_filled else None
+
+    def forget(self, item: Item) -> None:
+        """Delete an upload whose time is over; quiet if another sweeper was faster."""
+        upload = Upload.model_validate(item.value)
+        self.objects.delete(upload.object_name)
+        try:
+            self.kv.commit(Delete(item.key, replaces=item.version))
+        except Conflict:
+            return
+
+    def _new(self, account_id: str, format_: OutputFormat, size_bytes: int, *, filled: bool) -> Upload:
+        upload_id = secrets.token_hex(16)
+        name = upload_name(upload_id, format_)
+        return Upload(
+            id=upload_id,
+            account_id=account_id,
+            url=self.links.of(name),
+            object_name=name,
+            format=format_,
+            size_bytes=size_bytes,
+            expires_at_ms=self.clock() + KEPT_MS,
+            is_filled=filled,
+        )
+
+    def _item(self, object_name: str) -> Item | None:
+        item = self.kv.get(_key(object_name))
+        is_live = item is not None and item.value["expires_at_ms"] > self.clock()
+        return item if is_live else None
+
+
+def _put(upload: Upload, *, replaces: int | None) -> Put:
+    due = Due(UPLOADS_QUEUE, upload.expires_at_ms)
+    return Put(_key(upload.object_name), upload.model_dump(), replaces=replaces, due=due)
+
+
+def _key(object_name: str) -> Key:
+    return Key(f"upload#{object_name}", "upload")
+
+
+def _format_of(data: bytes, max_pixels: int) -> OutputFormat:
+    try:
+        return probe(data, max_pixels=max_pixels).format
+    except ImageError as error:
+        raise UploadRefused(str(error)) from error
