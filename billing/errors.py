@@ -1,14 +1,14 @@
 """Why money says no.
 
-    BillingError
-    ├── KeyFormatInvalid     a typo, told by the key's checksum without a look-up
-    ├── KeyUnknown           no such key, or a revoked one
-    ├── KeyInactive          a paused key
-    ├── InsufficientCredits  the balance does not cover the price
-    ├── TooManyInFlight      the account's limit of unfinished jobs is reached
-    ├── RateLimited          the day's requests are used up
-    ├── AccountUnknown       an operator named an account that does not exist
-    └── OutputTooLarge       larger than the price list goes
+BillingError
+├── KeyFormatInvalid     a typo, told by the key's checksum without a look-up
+├── KeyUnknown           no such key, or a revoked one
+├── KeyInactive          a paused key
+├── InsufficientCredits  the balance does not cover the price
+├── TooManyInFlight      the account's limit of unfinished jobs is reached
+├── RateLimited          the day's requests are used up
+├── AccountUnknown       an operator named an account that does not exist
+└── OutputTooLarge       larger than the price list goes
 """
 
 
@@ -50,6 +50,11 @@ class TooManyInFlight(BillingError):
 
 class RateLimited(BillingError):
     """Rate limit exceeded"""
+
+    def __init__(self, *, limit: int, resets_at_ms: int) -> None:
+        super().__init__()
+        self.limit = limit
+        self.resets_at_ms = resets_at_ms
 
 
 class AccountUnknown(BillingError):

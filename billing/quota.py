@@ -37,13 +37,13 @@ def count_request(kv: KeyValue, account: Account, *, now_ms: int) -> Quota:
         item = kv.get(key)
         quota = _quota(account.daily_requests, item, now_ms)
         if quota.remaining < 1:
-            raise RateLimited
+            break
         try:
             kv.commit(first if item is None else add)
         except Conflict:
             continue
         return quota._replace(remaining=quota.remaining - 1)
-    raise RateLimited
+    raise RateLimited(limit=quota.limit, resets_at_ms=quota.resets_at_ms)
 
 
 def _quota(limit: int, item: Item | None, now_ms: int) -> Quota:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from inference.errors import ImageError, OutputTooLarge
 from starlette.exceptions import HTTPException
 
 from billing.errors import (
@@ -14,7 +15,6 @@ from billing.errors import (
     TooManyInFlight,
 )
 from billing.errors import OutputTooLarge as PricedOutputTooLarge
-from inference.errors import ImageError, OutputTooLarge
 from jobs.errors import (
     IdempotencyKeyInvalid,
     IdempotencyMismatch,
@@ -50,9 +50,7 @@ REFUSALS: dict[type[Exception], Refusal] = {
     KeyUnknown: Refusal(
         401, 401, "INVALID_API_KEY", "Invalid API key", "Invalid or inactive API key"
     ),
-    KeyInactive: Refusal(
-        403, 401, "INVALID_API_KEY", vicsee_message="Invalid or inactive API key"
-    ),
+    KeyInactive: Refusal(403, 401, "INVALID_API_KEY", vicsee_message="Invalid or inactive API key"),
     InsufficientCredits: Refusal(402, 402, "INSUFFICIENT_CREDITS"),
     TooManyInFlight: Refusal(429, 429, "RATE_LIMITED"),
     RateLimited: Refusal(429, 429, "RATE_LIMITED"),

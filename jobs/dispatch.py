@@ -6,6 +6,7 @@ was not told.
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Generic, Protocol, TypeVar
@@ -59,13 +60,14 @@ class HintThreads(Generic[T]):
             self._waiting.append(what)
             self._changed.notify()
 
-    def stop(self) -> None:
-        """Handle no further hints; returns when the current ones are done."""
+    def stop(self, *, within_s: float) -> None:
+        """Handle no further hints, and wait that long for the current ones."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify_all()
+        until = time.monotonic() + within_s
         for thread in self._threads:
-            thread.join()
+            thread.join(max(until - time.monotonic(), 0))
 
     def _run(self) -> None:
         while (what := self._next()) is not None:

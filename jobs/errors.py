@@ -1,16 +1,16 @@
 """Why a request about jobs is refused.
 
-    JobsError
-    ├── JobUnknown            no such job, or somebody else's
-    ├── JobForeign            the job exists and is somebody else's
-    ├── SourceUnusable        the source's address leads to no picture of ours
-    ├── ModelUnavailable      the model's weights are not installed here
-    ├── IdempotencyKeyInvalid the key is empty, too long or not printable ASCII
-    ├── IdempotencyMismatch   the key was used with another body
-    ├── IllegalTransition     a job cannot go from where it is to there
-    ├── LeaseLost             another worker has taken the job over
-    ├── ResultMissing         there is no result yet, or none any more
-    └── UploadRefused         an upload that cannot be taken
+JobsError
+├── JobUnknown            no such job, or somebody else's
+├── JobForeign            the job exists and is somebody else's
+├── SourceUnusable        the source's address leads to no picture of ours
+├── ModelUnavailable      the model's weights are not installed here
+├── IdempotencyKeyInvalid the key is empty, too long or not printable ASCII
+├── IdempotencyMismatch   the key was used with another body
+├── IllegalTransition     a job cannot go from where it is to there
+├── LeaseLost             another worker has taken the job over
+├── ResultMissing         there is no result yet, or none any more
+└── UploadRefused         an upload that cannot be taken
 """
 
 

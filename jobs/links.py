@@ -1,7 +1,7 @@
 """Our own addresses of files, and the way back from an address to the file.
 
-Results live at `<public>/files/images/<job>-1.<ext>`, uploads at `<public>/files/uploads/<id>.<ext>`.
-The path behind `/files/` is the name in the object store.
+Results live at `<public>/files/images/<job>-1.<ext>`, uploads at
+`<public>/files/uploads/<id>.<ext>`. The path behind `/files/` is the name in the object store.
 """
 
 from typing import NamedTuple

@@ -41,9 +41,7 @@ def find_own_job(kv: KeyValue, account_id: str, *, job_id: UUID) -> Job:
     raise JobForeign if find_job(kv, job_id) else JobUnknown
 
 
-def list_jobs(
-    kv: KeyValue, account_id: str, *, before: UUID | None, limit: int
-) -> list[Job]:
+def list_jobs(kv: KeyValue, account_id: str, *, before: UUID | None, limit: int) -> list[Job]:
     """Up to `limit` of the account's jobs that are older than `before`, newest first."""
     items = kv.query(
         f"jobs#{account_id}",

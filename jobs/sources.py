@@ -5,8 +5,8 @@ import binascii
 from dataclasses import dataclass
 
 from jobs.errors import SourceUnusable
-from jobs.links import Links, job_of_result
 from jobs.ids import Clock
+from jobs.links import Links, job_of_result
 from jobs.outbound import Outbound
 from jobs.records import find_job
 from jobs.retention import is_expired
@@ -68,3 +68,8 @@ def _decoded(uri: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise SourceUnusable("The data: URI is not valid base64") from error
+
+
+def shown(url: str) -> str:
+    """The address as a record keeps it: a `data:` URI without its data."""
+    return f"{url.partition(',')[0]},…" if url.startswith("data:") else url

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from inference.images import ImageInfo, probe
+
 from billing import ledger
 from billing.accounts import Account, Balance, find_account
 from billing.errors import InsufficientCredits, KeyUnknown, TooManyInFlight
 from billing.keys import Caller
-from inference.images import ImageInfo, probe
 from inference.params import UpscaleParams
 from jobs.dispatch import Dispatcher
 from jobs.errors import IdempotencyMismatch, ModelUnavailable

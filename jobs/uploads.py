@@ -1,17 +1,17 @@
 """Uploads: a customer's file, kept two hours for use as a source.
 
 A file comes in one of two ways: whole (`receive`), or as a reservation that is filled later by
-whoever has its address (`reserve`, then `fill`). The record outlives the file's own time by nothing:
-the sweeper deletes the file first, the record last.
+whoever has its address (`reserve`, then `fill`). When its time is over the sweeper deletes the file
+first, the record last.
 """
 
 import secrets
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict
-
 from inference.errors import ImageError
 from inference.images import probe
+from pydantic import BaseModel, ConfigDict
+
 from inference.params import OutputFormat
 from jobs.errors import UploadRefused
 from jobs.ids import Clock
@@ -58,7 +58,9 @@ class Uploads:
 
         The type is what the bytes say; what the client calls it is ignored.
         """
-        upload = self._new(account_id, _format_of(data, self.max_pixels), len(data), filled=True)
+        upload = self._new(
+            account_id, _format_of(data, self.max_pixels), size_bytes=len(data), is_filled=True
+        )
         self.objects.put(upload.object_name, data, content_type=upload.content_type)
         self.kv.commit(_put(upload, replaces=None))
         return upload
@@ -67,7 +69,9 @@ class Uploads:
         """Promise a place to a file of that type and size; whoever knows its id may fill it."""
         if content_type not in FORMATS:
             raise UploadRefused(f"contentType must be one of {', '.join(FORMATS)}")
-        upload = self._new(account_id, FORMATS[content_type], size_bytes, filled=False)
+        upload = self._new(
+            account_id, FORMATS[content_type], size_bytes=size_bytes, is_filled=False
+        )
         self.kv.commit(_put(upload, replaces=None))
         return upload
 
@@ -103,7 +107,9 @@ class Uploads:
         except Conflict:
             return
 
-    def _new(self, account_id: str, format_: OutputFormat, size_bytes: int, *, filled: bool) -> Upload:
+    def _new(
+        self, account_id: str, format_: OutputFormat, *, size_bytes: int, is_filled: bool
+    ) -> Upload:
         upload_id = secrets.token_hex(16)
         name = upload_name(upload_id, format_)
         return Upload(
@@ -114,7 +120,7 @@ class Uploads:
             format=format_,
             size_bytes=size_bytes,
             expires_at_ms=self.clock() + KEPT_MS,
-            is_filled=filled,
+            is_filled=is_filled,
         )
 
     def _item(self, object_name: str) -> Item | None:

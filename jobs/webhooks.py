@@ -119,9 +119,7 @@ def headers(
     }
 
 
-def next_attempt_at_ms(
-    delivery: Delivery, *, now_ms: int, retry_after_s: int | None
-) -> int | None:
+def next_attempt_at_ms(delivery: Delivery, *, now_ms: int, retry_after_s: int | None) -> int | None:
     """When to try again after `delivery.attempts` attempts, or None to give up.
 
     A receiver's Retry-After can only lengthen the wait, to a day at most. Progress is not worth a

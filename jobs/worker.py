@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from billing import ledger
 from inference.errors import ImageError
+
+from billing import ledger
 from inference.params import UpscaleParams
 from jobs.dispatch import Dispatcher
 from jobs.errors import LeaseLost

@@ -1,0 +1,290 @@
+"""The Apiframe dialect: the routes under `/v2`."""
+
+import base64
+import binascii
+from functools import partial
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response, Security, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import APIKeyHeader
+from inference.catalogue import MODELS
+from starlette.exceptions import HTTPException
+
+from billing.accounts import find_account
+from billing.errors import InsufficientCredits
+from billing.keys import Caller
+from handlers.apiframe_wire import (
+    JobDetails,
+    JobPage,
+    KeyInfo,
+    Me,
+    ModelInfo,
+    Models,
+    Problem,
+    Submitted,
+    Team,
+    TopazUpscale,
+    UploadInfo,
+    UpscaleRequest,
+    User,
+    details,
+    summary,
+)
+from handlers.auth import apiframe_caller, caller_of, guarded_route, services_of
+from handlers.errors import RETRY_AFTER_S, ROOTS, refusal_of
+from handlers.idempotency import request_name
+from handlers.terms import clarity_terms, topaz_terms
+from jobs.ids import iso_utc
+from jobs.job import Job, Webhook
+from jobs.outbound import OutboundError
+from jobs.records import find_own_job, list_jobs
+from jobs.services import Services
+from jobs.sources import shown
+from jobs.submission import Order, RequestName
+
+MAX_UPLOAD_BYTES = 25 * 1024 * 1024
+MAX_JOBS_SCANNED = 1000
+"""How many jobs one list request looks at to find those that its filters want."""
+
+Me_ = Annotated[Caller, Depends(caller_of)]
+Services_ = Annotated[Services, Depends(services_of)]
+JobStatus = Literal["QUEUED", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED"]
+
+REFUSED: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem} for status in (400, 401, 402, 403, 404, 409, 429, 503)
+}
+
+
+def let_in(request: Request) -> None:
+    """Only callers with an active key come in."""
+    request.state.caller = apiframe_caller(request)
+
+
+guarded = APIRouter(
+    route_class=guarded_route(let_in),
+    dependencies=[Security(APIKeyHeader(name="X-API-Key", auto_error=False))],
+    responses=REFUSED | {"4XX": {"model": Problem}},
+)
+open_to_all = APIRouter()
+
+
+def create_apiframe(services: Services) -> FastAPI:
+    """The app to be mounted at `/v2`."""
+    app = FastAPI(
+        title="Enlarger: the Apiframe dialect",
+        version="2",
+        docs_url=None,
+        redoc_url=None,
+        strict_content_type=False,
+    )
+    app.state.services = services
+    app.include_router(guarded)
+    app.include_router(open_to_all)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _internal_error)
+    for root in ROOTS:
+        app.add_exception_handler(root, _refused)
+    return app
+
+
+@guarded.post("/images/upscale", status_code=202)
+def upscale(
+    body: UpscaleRequest,
+    caller: Me_,
+    services: Services_,
+    request: Annotated[RequestName | None, Depends(request_name)],
+) -> Submitted:
+    """Submit a picture. Its credits are taken now, and given back in full if the job fails."""
+    said = body.root
+    if isinstance(said, TopazUpscale):
+        image, params = said.topazUpscaleParams.image, said.topazUpscaleParams.model_dump()
+        terms = partial(topaz_terms, said.topazUpscaleParams, prices=services.prices)
+    else:
+        image, params = said.clarityUpscaleParams.image, said.clarityUpscaleParams.model_dump()
+        terms = partial(clarity_terms, said.clarityUpscaleParams, prices=services.prices)
+    order = Order(
+        caller=caller,
+        source_url=image,
+        said={name: value for name, value in params.items() if value is not None}
+        | {"image": shown(image)},
+        terms=terms,
+        webhook=_webhook(said.webhookUrl, said.webhookEvents, services),
+        request=request,
+    )
+    accepted = services.submissions.submit(order)
+    return Submitted(jobId=str(accepted.job.id), status=accepted.job.status.upper())
+
+
+@guarded.get("/jobs/{job_id}")
+def job(job_id: str, caller: Me_, services: Services_) -> JobDetails:
+    """One job."""
+    found = find_own_job(services.kv, caller.account_id, job_id=_job_id(job_id))
+    return details(found, links=services.links, now_ms=services.clock())
+
+
+@guarded.get("/jobs")
+def jobs(
+    caller: Me_,
+    services: Services_,
+    *,
+    status: JobStatus | None = None,
+    model: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: str | None = None,
+    search: str | None = None,
+    scope: Literal["user", "team"] = "team",  # noqa: ARG001, an account has one user
+    include_models: Literal["true", "false"] = "false",
+) -> JobPage:
+    """The account's jobs, newest first; `search` is a whole job id."""
+    before = None if cursor is None else _job_of_cursor(cursor)
+    wanted = None if search is None else _job_id_or_none(search)
+    found: list[Job] = []
+    scanned = list_jobs(services.kv, caller.account_id, before=before, limit=MAX_JOBS_SCANNED)
+    last_seen: Job | None = None
+    for candidate in scanned:
+        if len(found) == limit:
+            break
+        last_seen = candidate
+        if (
+            (status is None or candidate.status.upper() == status)
+            and (model is None or candidate.params.model == model)
+            and (search is None or candidate.id == wanted)
+        ):
+            found.append(candidate)
+    is_last = last_seen is None or last_seen is scanned[-1]
+    has_more = not is_last or len(scanned) == MAX_JOBS_SCANNED
+    now_ms = services.clock()
+    return JobPage(
+        jobs=[summary(each, links=services.links, now_ms=now_ms) for each in found],
+        nextCursor=_cursor_of(last_seen) if has_more and last_seen else None,
+        hasMore=has_more,
+        models=_models(services) if include_models == "true" else None,
+    )
+
+
+@guarded.get("/me")
+def me(caller: Me_, services: Services_) -> Me:
+    """The account and the key behind the request."""
+    account, balance = find_account(services.kv, caller.account_id)
+    return Me(
+        user=User(id=account.id, email=account.email, role="owner"),
+        team=Team(
+            id=account.id,
+            name=account.name,
+            plan=account.plan,
+            credits=balance.available,
+            maxConcurrentJobs=account.max_in_flight,
+            customerId=None,
+        ),
+        apiKey=KeyInfo(id=caller.key.id, name=caller.key.name, prefix=caller.key.prefix),
+    )
+
+
+@guarded.post("/uploads", status_code=201)
+def upload(file: UploadFile, caller: Me_, services: Services_) -> UploadInfo:
+    """Take a picture in, to be used as `image` within two hours."""
+    data = file.file.read(MAX_UPLOAD_BYTES + 1)
+    if len(data) > MAX_UPLOAD_BYTES:
+        raise HTTPException(400, f"The file may have at most {MAX_UPLOAD_BYTES} bytes")
+    taken = services.uploads.receive(caller.account_id, data)
+    return UploadInfo(
+        id=taken.id,
+        url=taken.url,
+        contentType=taken.content_type,
+        byteSize=taken.size_bytes,
+        expiresAt=iso_utc(taken.expires_at_ms),
+    )
+
+
+@open_to_all.get("/models")
+def models(services: Services_, modality: str | None = None) -> Models:
+    """The models, and what they cost."""
+    return Models(models=_models(services) if modality in (None, "image") else [])
+
+
+def _models(services: Services) -> list[ModelInfo]:
+    prices = services.prices
+    tiers = [tier.credits for tier in prices.topaz_tiers]
+    costs = {
+        "topaz-image-upscale": (min(tiers), max(tiers), "megapixels"),
+        "clarity-upscale": (prices.clarity(), prices.clarity(), "flat"),
+    }
+    return [
+        ModelInfo(
+            id=model.id,
+            label=model.label,
+            modality="image",
+            description=model.description,
+            costMin=costs[model.id][0],
+            costMax=costs[model.id][1],
+            pricingMode=costs[model.id][2],
+        )
+        for model in MODELS.values()
+    ]
+
+
+def _webhook(url: str | None, events: list[Any] | None, services: Services) -> Webhook | None:
+    if url is None:
+        return None
+    try:
+        services.outbound.check(url)
+    except OutboundError as error:
+        raise RequestValidationError([{"loc": ("body", "webhookUrl"), "msg": str(error)}]) from None
+    return Webhook(url=url, events=tuple(events or ("completed", "failed")))
+
+
+def _job_id(text: str) -> UUID:
+    found = _job_id_or_none(text)
+    if found is None:
+        raise HTTPException(400, "Invalid job id")
+    return found
+
+
+def _job_id_or_none(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _cursor_of(job: Job) -> str:
+    return base64.urlsafe_b64encode(job.id.bytes).decode().rstrip("=")
+
+
+def _job_of_cursor(cursor: str) -> UUID:
+    try:
+        return UUID(bytes=base64.urlsafe_b64decode(f"{cursor}=="))
+    except (ValueError, binascii.Error):
+        raise HTTPException(400, "Invalid cursor") from None
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    """Validation errors by dotted path; the union's tag is no part of the path."""
+    assert isinstance(error, RequestValidationError)
+    messages: dict[str, list[str]] = {}
+    for problem in error.errors():
+        where = [str(part) for part in problem["loc"][1:] if part not in MODELS]
+        messages.setdefault(".".join(where) or "body", []).append(problem["msg"])
+    return JSONResponse({"error": "Validation error", "details": messages}, 400)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    refusal = refusal_of(error)
+    body: dict[str, Any] = {"error": refusal.apiframe_message or str(error)}
+    if isinstance(error, InsufficientCredits):
+        body |= {"creditsRequired": error.required, "creditsAvailable": error.available}
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if refusal.apiframe in (429, 503) else None
+    return JSONResponse(body, refusal.apiframe, headers=headers)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+
+
+async def _internal_error(_: Request, error: Exception) -> Response:  # noqa: ARG001, it is logged
+    return JSONResponse({"error": "Internal server error"}, 500)

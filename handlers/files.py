@@ -1,0 +1,80 @@
+"""Our own file addresses, `/files/…`: results, uploads, and the filling of a reservation."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import RedirectResponse, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from handlers.auth import services_of
+from jobs.errors import UploadRefused
+from jobs.links import UPLOADS, job_of_result
+from jobs.records import find_job
+from jobs.retention import is_expired
+from jobs.services import Services
+from storage.objects import Objects, Stored
+
+MAX_PUT_BYTES = 20 * 1024 * 1024
+SIGNED_FOR_S = 600
+
+Services_ = Annotated[Services, Depends(services_of)]
+
+files = APIRouter(prefix="/files", include_in_schema=False)
+
+
+async def _body(request: Request) -> bytes:
+    return await request.body()
+
+
+@files.get("/{name:path}")
+def get_file(name: str, services: Services_) -> Response:
+    """The file, or a redirect to where the object store serves it; 410 once its time is over."""
+    _check_served(name, services)
+    address = services.objects.url(name, expires_in_s=SIGNED_FOR_S)
+    return RedirectResponse(address, 302) if address else streamed(services.objects, name)
+
+
+@files.put("/{name:path}", status_code=204)
+def put_file(
+    name: str, request: Request, services: Services_, data: Annotated[bytes, Depends(_body)]
+) -> None:
+    """Fill a reserved upload. Whoever has the address may: it cannot be guessed."""
+    if len(data) > MAX_PUT_BYTES:
+        raise UploadRefused(f"The file may have at most {MAX_PUT_BYTES} bytes")
+    content_type = request.headers.get("content-type", "")
+    services.uploads.fill(name, data, content_type=content_type)
+
+
+def streamed(objects: Objects, name: str) -> StreamingResponse:
+    """An object's bytes as an answer; 404 if it is gone."""
+    stored = objects.get(name)
+    if stored is None:
+        raise HTTPException(404, "No such file")
+    headers = {
+        "Content-Length": str(stored.size_bytes),
+        "Cache-Control": "private, max-age=3600",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return StreamingResponse(_chunks(stored), media_type=stored.content_type, headers=headers)
+
+
+def _chunks(stored: Stored) -> Iterator[bytes]:
+    try:
+        yield from stored.chunks
+    finally:
+        stored.chunks.close()
+
+
+def _check_served(name: str, services: Services) -> None:
+    if name.startswith(f"{UPLOADS}/"):
+        if services.uploads.find(name) is None:
+            raise HTTPException(404, "No such file, or its time is over")
+        return
+    job_id = job_of_result(name)
+    kept = None if job_id is None else find_job(services.kv, job_id)
+    result = kept.job.result if kept else None
+    if kept is None or result is None or result.object_name != name:
+        raise HTTPException(404, "No such file")
+    if is_expired(kept.job, now_ms=services.clock()):
+        raise HTTPException(410, "This result was kept for 90 days and is gone")

@@ -1,0 +1,66 @@
+"""From what a dialect said to what the engine will do and what it costs: said becomes resolved."""
+
+from inference.images import MAX_SIDE_PX, ImageInfo, check_fits, output_size
+
+from billing.errors import OutputTooLarge
+from billing.pricing import Prices
+from handlers.apiframe_wire import ClarityParams, TopazParams
+from inference.params import Factor, OutputFormat, UpscaleParams
+from jobs.submission import Terms
+
+TOPAZ = "topaz-image-upscale"
+CLARITY = "clarity-upscale"
+
+VICSEE_MAX_SIDE_PX = 20_000
+"""VicSee's limit of the output's longer side; 20,000 itself passes."""
+
+
+def topaz_terms(said: TopazParams, info: ImageInfo, *, prices: Prices) -> Terms:
+    """Apiframe's Topaz: priced by the output's megapixels."""
+    params = UpscaleParams(
+        model=TOPAZ,
+        slot=said.model_type,
+        factor=said.upscale_factor,
+        output_format=said.output_format,
+    )
+    width_px, height_px = output_size(info, said.upscale_factor)
+    price_credits = prices.topaz(width_px * height_px)
+    check_fits(width_px, height_px, format_=said.output_format)
+    return Terms(params, price_credits)
+
+
+def clarity_terms(said: ClarityParams, info: ImageInfo, *, prices: Prices) -> Terms:
+    """Apiframe's Clarity: one price, within the size of the largest Topaz tier."""
+    params = UpscaleParams(
+        model=CLARITY,
+        slot="creative",
+        factor=said.scale_factor,
+        output_format=said.output_format,
+    )
+    width_px, height_px = output_size(info, said.scale_factor)
+    prices.topaz(width_px * height_px)
+    check_fits(width_px, height_px, format_=said.output_format)
+    return Terms(params, prices.clarity())
+
+
+def vicsee_terms(factor: Factor, info: ImageInfo, *, prices: Prices) -> Terms:
+    """VicSee's upscale: priced by the factor, in the source's format where that can hold it."""
+    width_px, height_px = output_size(info, factor)
+    if max(width_px, height_px) > VICSEE_MAX_SIDE_PX:
+        raise OutputTooLarge(
+            f"The output would be {width_px}×{height_px}; "  # noqa: RUF001, the contract's sign
+            f"its longer side may have at most {VICSEE_MAX_SIDE_PX} pixels"
+        )
+    prices.topaz(width_px * height_px)
+    params = UpscaleParams(
+        model=TOPAZ,
+        slot="standard-v2",
+        factor=factor,
+        output_format=_holding_format(info.format, width_px, height_px),
+    )
+    return Terms(params, prices.vicsee(factor))
+
+
+def _holding_format(wanted: OutputFormat, width_px: int, height_px: int) -> OutputFormat:
+    is_too_large = max(width_px, height_px) > MAX_SIDE_PX[wanted]
+    return "png" if is_too_large else wanted

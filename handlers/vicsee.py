@@ -1,0 +1,279 @@
+"""The VicSee dialect: the routes under `/api/v1`."""
+
+from functools import partial
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.security import HTTPBearer
+from inference.catalogue import MODELS
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from billing import quota
+from billing.accounts import DEFAULT_DAILY_REQUESTS, find_account
+from billing.errors import InsufficientCredits, RateLimited
+from billing.keys import Caller
+from billing.quota import Quota
+from handlers import vicsee_wire as wire
+from handlers.auth import caller_of, guarded_route, services_of, vicsee_caller
+from handlers.errors import RETRY_AFTER_S, ROOTS, refusal_of
+from handlers.files import streamed
+from handlers.idempotency import request_name
+from handlers.terms import VICSEE_MAX_SIDE_PX, vicsee_terms
+from handlers.vicsee_wire import Envelope
+from jobs.errors import JobUnknown, ResultMissing
+from jobs.ids import iso_utc
+from jobs.job import Job
+from jobs.records import find_own_job
+from jobs.retention import is_expired, result_expires_at_ms
+from jobs.services import Services
+from jobs.sources import shown
+from jobs.submission import Accepted, Order, RequestName
+
+MODEL = "topaz-image-upscale"
+
+Me = Annotated[Caller, Depends(caller_of)]
+Services_ = Annotated[Services, Depends(services_of)]
+Request_ = Annotated[RequestName | None, Depends(request_name)]
+
+_HTTP_CODES = {400: "INVALID_JSON", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
+
+
+def let_in(request: Request) -> None:
+    """Only callers with an active key and requests left today come in. Polls do not count."""
+    caller = vicsee_caller(request)
+    services = services_of(request)
+    account, _ = find_account(services.kv, caller.account_id)
+    now_ms = services.clock()
+    request.state.caller = caller
+    request.state.quota = quota.quota_of(services.kv, account, now_ms=now_ms)
+    if request.method == "POST":
+        request.state.quota = quota.count_request(services.kv, account, now_ms=now_ms)
+
+
+guarded = APIRouter(
+    route_class=guarded_route(let_in),
+    dependencies=[Security(HTTPBearer(auto_error=False))],
+    responses={
+        status: {"model": wire.Failed}
+        for status in (400, 401, 402, 403, 404, 422, 429, 500, 502, 503)
+    },
+)
+open_to_all = APIRouter()
+
+
+def create_vicsee(services: Services) -> FastAPI:
+    """The app to be mounted at `/api/v1`."""
+    app = FastAPI(
+        title="Enlarger: the VicSee dialect",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        strict_content_type=False,
+    )
+    app.state.services = services
+    app.include_router(guarded)
+    app.include_router(open_to_all)
+    app.add_middleware(RateHeaders, services=services)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _internal_error)
+    for root in ROOTS:
+        app.add_exception_handler(root, _refused)
+    return app
+
+
+class RateHeaders:
+    """Puts the day's quota on every answer; a caller who is not known has it whole."""
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self._app = app
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state = scope.setdefault("state", {})
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                full = quota.full_quota(DEFAULT_DAILY_REQUESTS, now_ms=self._services.clock())
+                left: Quota = state.get("quota", full)
+                headers = MutableHeaders(scope=message)
+                headers["X-RateLimit-Limit"] = str(left.limit)
+                headers["X-RateLimit-Remaining"] = str(left.remaining)
+                headers["X-RateLimit-Reset"] = iso_utc(left.resets_at_ms)
+            await send(message)
+
+        await self._app(scope, receive, counted)
+
+
+@guarded.post("/tools/upscale-image")
+def upscale_image(
+    body: wire.UpscaleRequest, caller: Me, services: Services_, request: Request_
+) -> Envelope[wire.Created]:
+    """Submit a picture. Its credits are taken now, and given back if the task fails."""
+    job = _submit(body, caller, services=services, request=request).job
+    return Envelope(data=wire.created(job, credits_left=_balance(caller, services)))
+
+
+@guarded.post("/generate")
+def generate(
+    body: wire.GenerateRequest, caller: Me, services: Services_, request: Request_
+) -> Envelope[wire.Generated]:
+    """The same, through the endpoint of all models."""
+    job = _submit(body.input, caller, services=services, request=request).job
+    return Envelope(data=wire.generated(job, credits_left=_balance(caller, services)))
+
+
+@guarded.get("/tasks/{task_id}")
+def task(task_id: str, caller: Me, services: Services_) -> Envelope[wire.Task]:
+    """One task."""
+    return Envelope(data=wire.task(_task(task_id, caller, services), links=services.links))
+
+
+@guarded.get("/tasks/{task_id}/download", response_model=Envelope[wire.Download])
+def download(
+    task_id: str, caller: Me, services: Services_, mode: Literal["url", "proxy"] = "url"
+) -> Envelope[wire.Download] | StreamingResponse:
+    """Where the result can be had; `mode=proxy` answers with its bytes."""
+    job = _task(task_id, caller, services)
+    if job.result is None or is_expired(job, now_ms=services.clock()):
+        raise ResultMissing
+    if mode == "proxy":
+        return streamed(services.objects, job.result.object_name)
+    return Envelope(
+        data=wire.Download(
+            url=services.links.of(job.result.object_name),
+            expiresAt=iso_utc(result_expires_at_ms(job)),
+        )
+    )
+
+
+@guarded.get("/credits")
+def credits(caller: Me, services: Services_) -> Envelope[wire.Credits]:
+    """The balance."""
+    return Envelope(data=wire.Credits(credits=_balance(caller, services)))
+
+
+@guarded.post("/upload")
+def upload(body: wire.UploadRequest, caller: Me, services: Services_) -> Envelope[wire.UploadPlace]:
+    """Reserve a place; the file is then PUT to `uploadUrl`."""
+    place = services.uploads.reserve(
+        caller.account_id, content_type=body.contentType, size_bytes=body.sizeBytes
+    )
+    return Envelope(
+        data=wire.UploadPlace(
+            uploadUrl=place.url,
+            publicUrl=place.url,
+            key=place.object_name,
+            expiresAt=iso_utc(place.expires_at_ms),
+        )
+    )
+
+
+@open_to_all.get("/models")
+def models(services: Services_, type: str | None = None) -> Envelope[wire.Models]:
+    """The models of this dialect, and what they cost by factor."""
+    offered = [_model(services)] if type in (None, "image") else []
+    return Envelope(data=wire.Models(models=offered))
+
+
+def _submit(
+    said: wire.UpscaleRequest, caller: Caller, *, services: Services, request: RequestName | None
+) -> Accepted:
+    order = Order(
+        caller=caller,
+        source_url=said.image_url,
+        said={"image_url": shown(said.image_url), "upscale_factor": str(said.upscale_factor)},
+        terms=partial(vicsee_terms, said.upscale_factor, prices=services.prices),
+        request=request,
+    )
+    return services.submissions.submit(order)
+
+
+def _balance(caller: Caller, services: Services) -> int:
+    return find_account(services.kv, caller.account_id)[1].available
+
+
+def _task(task_id: str, caller: Caller, services: Services) -> Job:
+    try:
+        job_id = UUID(task_id.removeprefix("task_"))
+    except ValueError:
+        raise JobUnknown from None
+    return find_own_job(services.kv, caller.account_id, job_id=job_id)
+
+
+def _model(services: Services) -> wire.ModelInfo:
+    model, prices = MODELS[MODEL], services.prices.vicsee_credits
+    return wire.ModelInfo(
+        id=model.id,
+        name=model.label,
+        description=model.description,
+        capabilities={
+            "upscale_factors": [str(factor) for factor in prices],
+            "max_output_side_px": VICSEE_MAX_SIDE_PX,
+            "input_types": ["image/jpeg", "image/png", "image/webp"],
+        },
+        credits={str(factor): credits for factor, credits in prices.items()},
+    )
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    """The first problem, in the contract's order, by its code."""
+    assert isinstance(error, RequestValidationError)
+    problems = {_member(problem["loc"]): problem for problem in error.errors()}
+    refused = next((member for member in _INVALID if member in problems), None)
+    if refused is None:
+        return _failure(400, "INVALID_JSON", "Invalid JSON body")
+    if refused == "model" and problems["model"]["type"] == "missing":
+        return _failure(400, "MISSING_MODEL", "model is required")
+    return _failure(400, *_INVALID[refused])
+
+
+_INVALID = {
+    "model": ("INVALID_MODEL", "Invalid model"),
+    "input": ("MISSING_IMAGE_URL", "image_url not provided"),
+    "image_url": ("MISSING_IMAGE_URL", "image_url not provided"),
+    "upscale_factor": ("INVALID_UPSCALE_FACTOR", "upscale_factor must be 1, 2, 4 or 8"),
+    "contentType": ("INVALID_UPLOAD", "contentType must be image/jpeg, image/png or image/webp"),
+    "sizeBytes": ("INVALID_UPLOAD", "sizeBytes must be from 1 to 20971520"),
+}
+"""Code and message by member, in the order in which the contract checks them."""
+
+
+def _member(loc: tuple[str | int, ...]) -> str:
+    return str(loc[-1]) if len(loc) > 1 else "body"
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    refusal = refusal_of(error)
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if refusal.vicsee in (429, 503) else None
+    message = refusal.vicsee_message or _message(error)
+    return _failure(refusal.vicsee, refusal.code, message, headers=headers)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, InsufficientCredits):
+        return f"Insufficient credits. Required: {error.required}, Available: {error.available}"
+    if isinstance(error, RateLimited):
+        reset = iso_utc(error.resets_at_ms)
+        return f"Rate limit exceeded. Limit: {error.limit}/day. Resets at: {reset}"
+    return str(error)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = _HTTP_CODES.get(error.status_code, "INTERNAL_ERROR")
+    return _failure(error.status_code, code, str(error.detail), headers=error.headers)
+
+
+async def _internal_error(_: Request, error: Exception) -> Response:  # noqa: ARG001, it is logged
+    return _failure(500, "INTERNAL_ERROR", "Internal server error")
+
+
+def _failure(status: int, code: str, message: str, *, headers: Any = None) -> JSONResponse:
+    body = wire.Failed(error=wire.ErrorBody(code=code, message=message))
+    return JSONResponse(body.model_dump(), status, headers=headers)

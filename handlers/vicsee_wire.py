@@ -1,0 +1,221 @@
+"""What the VicSee dialect says on the wire: camelCase, but snake_case within `input`."""
+
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from jobs.ids import iso_utc
+from jobs.job import Job, Status
+from jobs.links import Links
+
+MAX_IMAGE_CHARS = 14 * 1024 * 1024
+OUTPUT_TIERS = {1: "2k", 2: "2k", 4: "4k", 8: "8k"}
+
+T = TypeVar("T")
+
+
+def _factor(value: object) -> object:
+    """`"4"`, the documented form, or the integer 4."""
+    return int(value) if isinstance(value, str) and value in {"1", "2", "4", "8"} else value
+
+
+class _Said(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+class UpscaleRequest(_Said):
+    """The body of `POST /tools/upscale-image`, and `input` of `/generate`."""
+
+    image_url: Annotated[
+        str, Field(max_length=MAX_IMAGE_CHARS, pattern=r"^(https?://|data:image/)")
+    ]
+    upscale_factor: Annotated[Literal[1, 2, 4, 8], BeforeValidator(_factor)] = 2
+
+
+class GenerateRequest(_Said):
+    """The body of `POST /generate`."""
+
+    model: Literal["topaz-image-upscale"]
+    input: UpscaleRequest
+
+
+class UploadRequest(_Said):
+    """The body of `POST /upload`."""
+
+    contentType: Literal["image/jpeg", "image/png", "image/webp"]
+    sizeBytes: Annotated[int, Field(ge=1, le=20 * 1024 * 1024)]
+
+
+class Envelope(BaseModel, Generic[T]):
+    """Every success."""
+
+    success: Literal[True] = True
+    data: T
+
+
+class ErrorBody(BaseModel):
+    """What went wrong."""
+
+    code: str
+    message: str
+
+
+class Failed(BaseModel):
+    """Every refusal."""
+
+    success: Literal[False] = False
+    error: ErrorBody
+
+
+class CreatedInput(BaseModel):
+    """The input as understood."""
+
+    image_url: str
+    upscale_factor: str
+    detected_dimensions: str
+    output_tier: str
+
+
+class Generated(BaseModel):
+    """A new task, as `/generate` shows it."""
+
+    id: str
+    model: str
+    status: str
+    creditsUsed: int
+    creditsRemaining: int
+    createdAt: str
+
+
+class Created(Generated):
+    """A new task, as `/tools/upscale-image` shows it."""
+
+    input: CreatedInput
+
+
+class TaskResult(BaseModel):
+    """The finished picture's address."""
+
+    url: str
+    type: Literal["image"] = "image"
+
+
+class TaskError(BaseModel):
+    """Why a task failed."""
+
+    code: str
+    key: str
+    message: str
+
+
+class Task(BaseModel):
+    """A task."""
+
+    id: str
+    model: str
+    status: str
+    mediaType: Literal["image"] = "image"
+    prompt: None = None
+    createdAt: str
+    result: TaskResult | None
+    error: TaskError | None
+
+
+class Download(BaseModel):
+    """Where the finished picture can be had, and until when."""
+
+    url: str
+    type: Literal["image"] = "image"
+    expiresAt: str
+
+
+class Credits(BaseModel):
+    """The balance."""
+
+    credits: int
+
+
+class ModelInfo(BaseModel):
+    """One model on offer."""
+
+    id: str
+    name: str
+    type: Literal["image"] = "image"
+    description: str
+    capabilities: dict[str, Any]
+    credits: dict[str, int]
+
+
+class Models(BaseModel):
+    """The models."""
+
+    models: list[ModelInfo]
+
+
+class UploadPlace(BaseModel):
+    """Where to PUT a file, and where it can be read afterwards."""
+
+    uploadUrl: str
+    publicUrl: str
+    key: str
+    expiresAt: str
+
+
+_STATUSES = {
+    Status.QUEUED: "pending",
+    Status.PROCESSING: "processing",
+    Status.COMPLETED: "completed",
+    Status.FAILED: "failed",
+    Status.CANCELLED: "failed",
+}
+_CANCELLED = TaskError(code="CANCELLED", key="cancelled", message="The task was cancelled")
+
+
+def task_id(job: Job) -> str:
+    """A job's id in this dialect."""
+    return f"task_{job.id.hex}"
+
+
+def generated(job: Job, *, credits_left: int) -> Generated:
+    """A new task."""
+    return Generated(
+        id=task_id(job),
+        model=job.params.model,
+        status=_STATUSES[job.status],
+        creditsUsed=job.price_credits,
+        creditsRemaining=credits_left,
+        createdAt=iso_utc(job.created_at_ms),
+    )
+
+
+def created(job: Job, *, credits_left: int) -> Created:
+    """A new task with its input."""
+    source, factor = job.source, job.params.factor
+    return Created(
+        **dict(generated(job, credits_left=credits_left)),
+        input=CreatedInput(
+            image_url=job.said["image_url"],
+            upscale_factor=str(factor),
+            detected_dimensions=f"{source.width_px}\u00d7{source.height_px}",
+            output_tier=OUTPUT_TIERS[factor],
+        ),
+    )
+
+
+def task(job: Job, *, links: Links) -> Task:
+    """A task as it stands."""
+    return Task(
+        id=task_id(job),
+        model=job.params.model,
+        status=_STATUSES[job.status],
+        createdAt=iso_utc(job.created_at_ms),
+        result=TaskResult(url=links.of(job.result.object_name)) if job.result else None,
+        error=_error(job),
+    )
+
+
+def _error(job: Job) -> TaskError | None:
+    if job.failure is not None:
+        code = job.failure.code
+        return TaskError(code=code, key=code.lower(), message=job.failure.message)
+    return _CANCELLED if job.status is Status.CANCELLED else None
