@@ -1,0 +1,129 @@
+"""The engine: a picture's bytes in, the enlarged picture's bytes out."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.catalogue import MODELS, WEIGHTS_FOLDER, Slot, Weights
+from inference.chain import RECIPES, Chain, chain
+from inference.checkpoints import load_network
+from inference.colour import bleed
+from inference.errors import ModelUnknown
+from inference.images import Picture, check_fits, decode, encode
+from inference.network import Network
+from inference.params import Factor, OutputFormat, UpscaleParams
+from inference.runner import run
+from inference.tiling import Tile, blend, plan
+
+Pixels = NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+
+TILE_PX = 192
+BATCH_TILES = 1
+MAX_SOURCE_PIXELS = 100_000_000
+
+
+@dataclass(frozen=True)
+class Upscaled:
+    """The encoded result; `network` names the weights that made it."""
+
+    data: bytes
+    format: OutputFormat
+    width_px: int
+    height_px: int
+    network: str
+
+
+class Engine:
+    """Enlarges pictures; loads each network when it is first needed. For use by many threads."""
+
+    def __init__(
+        self, *, weights_folder: Path = WEIGHTS_FOLDER, max_source_pixels: int = MAX_SOURCE_PIXELS
+    ) -> None:
+        self._folder = weights_folder
+        self._max_source_pixels = max_source_pixels
+        self._networks: dict[str, Network] = {}
+        self._loading = threading.Lock()
+
+    def upscale(self, source: bytes, params: UpscaleParams, *, progress: Progress) -> Upscaled:
+        """The picture as displayed, exactly `params.factor` times as wide and high.
+
+        `progress(done_tiles, all_tiles)` is called as tiles are finished, over all passes; what
+        it raises ends the work. Raises an `ImageError` for what is wrong with the picture, an
+        `EngineError` for what is wrong here; never falls back to a plain resize.
+        """
+        weights = _chosen(_slot(params), params.factor)
+        picture = decode(source, max_pixels=self._max_source_pixels)
+        height_px, width_px = (side * params.factor for side in picture.colour.shape[:2])
+        check_fits(width_px, height_px, format_=params.output_format)
+        networks = {each.scale: self._network(each) for each in weights}
+        enlarged = enlarge(picture, chain(params.factor, networks), progress=progress)
+        return Upscaled(
+            data=encode(enlarged, format_=params.output_format),
+            format=params.output_format,
+            width_px=width_px,
+            height_px=height_px,
+            network="+".join(each.id for each in weights),
+        )
+
+    def _network(self, weights: Weights) -> Network:
+        with self._loading:
+            if weights.id not in self._networks:
+                self._networks[weights.id] = load_network(weights, folder=self._folder)
+            return self._networks[weights.id]
+
+
+def enlarge(
+    picture: Picture, chain: Chain, *, progress: Progress, tile_px: int = TILE_PX
+) -> Picture:
+    """Colour through the chain and, unless it is all the same, alpha in a pass of its own."""
+    height, width = picture.colour.shape[:2]
+    tiles = plan(width, height, tile_px=tile_px, overlap_px=chain.radius_px)
+    colour, alpha = picture.colour, picture.alpha
+    if alpha is None or alpha.min() == alpha.max():
+        colour = _through(chain, colour, tiles, progress=_part(progress, 0, 1))
+        if alpha is not None:
+            alpha = np.full(colour.shape[:2], alpha[0, 0], np.uint8)
+        return Picture(colour, alpha, picture.icc)
+    colour = bleed(colour, alpha=alpha)
+    return Picture(
+        _through(chain, colour, tiles, progress=_part(progress, 0, 2)),
+        _through(chain, alpha, tiles, progress=_part(progress, 1, 2)),
+        picture.icc,
+    )
+
+
+def _through(
+    chain: Chain, pixels: Pixels, tiles: tuple[Tile, ...], *, progress: Progress
+) -> Pixels:
+    height, width = (side * chain.scale for side in pixels.shape[:2])
+    canvas = np.empty((height, width, *pixels.shape[2:]), np.uint8)
+    for done, (tile, enlarged) in enumerate(run(chain, pixels, tiles, batch_tiles=BATCH_TILES), 1):
+        blend(canvas, tile, enlarged, scale=chain.scale)
+        progress(done, len(tiles))
+    return canvas
+
+
+def _part(progress: Progress, number: int, of: int) -> Progress:
+    """Progress of one pass as progress of all of them."""
+    return lambda done, every: progress(number * every + done, of * every)
+
+
+def _slot(params: UpscaleParams) -> Slot:
+    try:
+        return MODELS[params.model].slots[params.slot]
+    except KeyError as error:
+        raise ModelUnknown(f"There is no {params.model} with {params.slot}") from error
+
+
+def _chosen(slot: Slot, factor: Factor) -> list[Weights]:
+    """The weights for a factor, in the order in which their networks run."""
+    by_scale = {weights.scale: weights for weights in slot.weights}
+    missing = [scale for scale in RECIPES[factor] if scale not in by_scale]
+    if missing:
+        raise ModelUnknown(f"{slot.note}: nothing here enlarges by {missing}")
+    return [by_scale[scale] for scale in RECIPES[factor]]

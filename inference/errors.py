@@ -1,0 +1,87 @@
+"""Why a picture cannot be enlarged.
+
+InferenceError
+├── ImageError          something about the customer's picture
+│   ├── NotAnImage      neither JPEG, PNG nor WebP
+│   ├── TruncatedImage  the file ends too early
+│   ├── CorruptImage    the file is whole, what is inside is not
+│   ├── AnimatedImage   more than one frame
+│   ├── TooManyPixels   more pixels than allowed
+│   └── OutputTooLarge  the result would not fit the output format
+└── EngineError         something about this installation
+    ├── WeightsMissing  a weights file is not there
+    ├── WeightsBad      a weights file is not the one expected
+    ├── ModelUnknown    no such model, variant, or no weights for it here
+    └── NotANumber      the network gave NaN or infinity
+"""
+
+from typing import ClassVar
+
+
+class InferenceError(Exception):
+    """The picture could not be enlarged. The class's docstring is the default message."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+
+
+class ImageError(InferenceError):
+    """The image cannot be processed"""
+
+    code: ClassVar[str] = "INVALID_IMAGE"
+
+
+class NotAnImage(ImageError):
+    """The file is not a JPEG, PNG or WebP image"""
+
+    code = "NOT_AN_IMAGE"
+
+
+class TruncatedImage(ImageError):
+    """The image is incomplete: the file ends before the picture does"""
+
+    code = "TRUNCATED_IMAGE"
+
+
+class CorruptImage(ImageError):
+    """The image is damaged and cannot be read"""
+
+    code = "CORRUPT_IMAGE"
+
+
+class AnimatedImage(ImageError):
+    """Animated images are not supported; send a single frame"""
+
+    code = "ANIMATED_IMAGE"
+
+
+class TooManyPixels(ImageError):
+    """The image has more pixels than are allowed"""
+
+    code = "TOO_MANY_PIXELS"
+
+
+class OutputTooLarge(ImageError):
+    """The enlarged image would not fit its file format"""
+
+    code = "OUTPUT_TOO_LARGE"
+
+
+class EngineError(InferenceError):
+    """The image could not be enlarged because of a fault in this installation"""
+
+
+class WeightsMissing(EngineError):
+    """A weights file is missing"""
+
+
+class WeightsBad(EngineError):
+    """A weights file is not the one that the catalogue names"""
+
+
+class ModelUnknown(EngineError):
+    """This model or variant is not served here"""
+
+
+class NotANumber(EngineError):
+    """The network gave values that are not numbers; nothing was delivered"""

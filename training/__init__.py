@@ -1,0 +1,1 @@
+"""How the built-in network's weights are made; not part of the installed service."""
