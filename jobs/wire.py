@@ -39,12 +39,12 @@ class Lookups:
     """Asks the resolver, whose call cannot be interrupted and may outlast any deadline.
 
     So each call has a daemon thread of its own, and a caller whose time is up leaves it behind.
-    There are at most `MAX_LOOKUPS` such threads; while all are stuck, further callers wait.
+    There are at most `max_lookups` such threads; while all are stuck, further callers wait.
     """
 
-    def __init__(self, resolve: Resolve) -> None:
+    def __init__(self, resolve: Resolve, *, max_lookups: int = MAX_LOOKUPS) -> None:
         self._resolve = resolve
-        self._free = BoundedSemaphore(MAX_LOOKUPS)
+        self._free = BoundedSemaphore(max_lookups)
 
     def addresses(self, host: str, port: int, *, deadline: Deadline) -> list[Address]:
         """All addresses of `host`, in the resolver's order of preference."""
