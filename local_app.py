@@ -7,11 +7,11 @@ from collections.abc import Callable
 from uuid import UUID
 
 import uvicorn
-from inference.catalogue import installed_models
 
 from handlers.app import create_app
 from handlers.cli import create_cli
 from handlers.settings import Settings
+from inference.catalogue import installed_models
 from jobs.courier import Courier
 from jobs.dispatch import HintThreads
 from jobs.ids import system_clock
@@ -62,36 +62,39 @@ def serve(settings: Settings, kv: KeyValue, *, host: str, port: int) -> None:
 
 
 class LocalDispatcher:
-    """Hints to threads of this process; before they run, hints are left to the sweeper."""
+    """Hints to threads of this process. Before there are any, hints are left to the sweeper."""
 
     def __init__(self) -> None:
         self._jobs: HintThreads[UUID] | None = None
         self._deliveries: HintThreads[Key] | None = None
 
-    def start(
-        self, work: Callable[[UUID], None], deliver: Callable[[Key], None], *, workers: int
-    ) -> None:
-        """Handle hints from now on."""
-        self._deliveries = HintThreads("delivery", deliver, threads=DELIVERY_THREADS)
-        self._jobs = HintThreads("worker", work, threads=workers)
+    def work_with(self, work: Callable[[UUID], None], *, threads: int) -> None:
+        """Have jobs worked on from now on."""
+        self._jobs = HintThreads("worker", work, threads=threads)
+
+    def deliver_with(self, deliver: Callable[[Key], None], *, threads: int) -> None:
+        """Have deliveries made from now on."""
+        self._deliveries = HintThreads("delivery", deliver, threads=threads)
 
     def stop(self) -> None:
-        """Start nothing more; what runs may end in a moment, else its lease will."""
+        """Start nothing more; what runs may end within moments, or when its lease has run out."""
         for threads in (self._jobs, self._deliveries):
             if threads is not None:
                 threads.stop(within_s=STOP_WITHIN_S)
 
     def job(self, job_id: UUID) -> None:
+        """Let a worker thread look at the job."""
         if self._jobs is not None:
             self._jobs.hint(job_id)
 
     def delivery(self, key: Key) -> None:
+        """Let a delivery thread look at the delivery."""
         if self._deliveries is not None:
             self._deliveries.hint(key)
 
 
 class Background:
-    """What works beside the web app. Torch is loaded here, so that serving starts at once."""
+    """What works beside the web app: couriers, workers and the sweeper."""
 
     def __init__(self, settings: Settings, services: Services, dispatcher: LocalDispatcher) -> None:
         self._settings = settings
@@ -101,49 +104,61 @@ class Background:
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
     def start(self) -> None:
-        """Load the engine, then work and sweep until stopped."""
+        """Begin. Torch takes seconds to load, so the web app does not wait for the workers."""
+        parts = self._services
+        courier = Courier(
+            parts.kv, parts.outbound, parts.clock, hmac_key=self._settings.webhook_hmac_key
+        )
+        self._dispatcher.deliver_with(courier.deliver, threads=DELIVERY_THREADS)
         self._thread.start()
 
     def stop(self) -> None:
         """Stop sweeping and working."""
         self._stopping.set()
         self._dispatcher.stop()
-        self._thread.join()
+        self._thread.join(STOP_WITHIN_S)
 
     def _run(self) -> None:
-        sweeper = self._started()
-        while not self._stopping.wait(SWEEP_EVERY_S):
+        if self._settings.workers:
+            self._dispatcher.work_with(self._worker().work, threads=self._settings.workers)
+        sweeper = self._sweeper()
+        while not self._stopping.is_set():
             try:
                 sweeper.sweep()
             except Exception:
                 log.exception("a sweep failed; the next one follows")
+            self._stopping.wait(SWEEP_EVERY_S)
 
-    def _started(self) -> Sweeper:
+    def _worker(self) -> Worker:
         from inference.engine import Engine
 
         parts = self._services
-        kv, objects, links, clock = parts.kv, parts.objects, parts.links, parts.clock
         lease_ms = int(self._settings.lease_s * 1000)
-        worker = Worker(
-            kv=kv,
-            objects=objects,
+        return Worker(
+            kv=parts.kv,
+            objects=parts.objects,
             engine=Engine(),
-            leases=Leases(kv, self._dispatcher, links, clock, lease_ms),
+            leases=Leases(parts.kv, self._dispatcher, parts.links, parts.clock, lease_ms),
             dispatcher=self._dispatcher,
-            links=links,
-            clock=clock,
+            links=parts.links,
+            clock=parts.clock,
         )
-        courier = Courier(kv, parts.outbound, clock, self._settings.webhook_hmac_key)
-        self._dispatcher.start(worker.work, courier.deliver, workers=self._settings.workers)
+
+    def _sweeper(self) -> Sweeper:
+        parts = self._services
         return Sweeper(
-            kv=kv,
+            kv=parts.kv,
             dispatcher=self._dispatcher,
-            retention=Retention(kv, objects, clock),
+            retention=Retention(parts.kv, parts.objects, parts.clock),
             uploads=parts.uploads,
-            clock=clock,
+            clock=parts.clock,
         )
 
 
 def main() -> None:
     """The `enlarger` command."""
     create_cli(environment=os.environ, open_store=open_store, serve=serve)()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""kill -9 of a serving machine under load: what was acknowledged survives, and is paid once."""
+
+import threading
+from pathlib import Path
+
+import httpx2
+
+from tests.running import picture
+from tests.serving import Server, enlarger, eventually
+
+KILLS = 3
+CLIENTS = 4
+DEMO_CREDITS = 1000
+PRICE_CREDITS = 8
+JOBS_BEFORE_KILL = 6
+
+
+class Customers:
+    """Threads that submit without pause, and note what the service acknowledged."""
+
+    def __init__(self, url: str, key: str, source: str) -> None:
+        self.accepted: list[str] = []
+        self._enough = threading.Condition()
+        self._is_over = threading.Event()
+        self._http = httpx2.Client(base_url=url, headers={"X-API-Key": key}, timeout=10)
+        self._body = {"model": "topaz-image-upscale", "topazUpscaleParams": {"image": source}}
+        self._threads = [threading.Thread(target=self._submit) for _ in range(CLIENTS)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def wait_for(self, count: int) -> None:
+        """Return when so many submissions have been accepted."""
+        with self._enough:
+            assert self._enough.wait_for(lambda: len(self.accepted) >= count, timeout=60)
+
+    def stop(self) -> None:
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join()
+        self._http.close()
+
+    def _submit(self) -> None:
+        while not self._is_over.is_set():
+            try:
+                answer = self._http.post("/v2/images/upscale", json=self._body)
+            except httpx2.TransportError:
+                self._is_over.wait(0.05)  # the server is down; it will be back
+                continue
+            if answer.status_code == 402:
+                return
+            assert answer.status_code in (202, 503), answer.text
+            if answer.status_code == 202:
+                with self._enough:
+                    self.accepted.append(answer.json()["jobId"])
+                    self._enough.notify_all()
+
+
+def test_every_accepted_job_outlives_kill_9_and_the_ledger_verifies(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", lease_s="1")
+    with server.running():
+        key = server.demo_key
+        headers = {"X-API-Key": key}
+        upload = httpx2.post(
+            f"{server.url}/v2/uploads", headers=headers, files={"file": picture(24, 16)}
+        )
+        customers = Customers(server.url, key, upload.json()["url"])
+        customers.start()
+        for kill in range(1, KILLS + 1):
+            customers.wait_for(kill * JOBS_BEFORE_KILL)
+            server.kill()
+            server.start()
+        customers.stop()
+
+        for job_id in customers.accepted:
+            eventually(lambda job_id=job_id: is_over(server, headers, job_id), what=job_id)
+
+        me = httpx2.get(f"{server.url}/v2/me", headers=headers).json()
+        jobs = all_jobs(server, headers)
+        assert set(customers.accepted) <= {job["id"] for job in jobs}
+        assert {job["status"] for job in jobs} == {"COMPLETED"}
+        assert me["team"]["credits"] == DEMO_CREDITS - PRICE_CREDITS * len(jobs)
+        for job in jobs:
+            assert httpx2.get(job["result"]["images"][0]).status_code == 200
+    verified = enlarger("ledger", "verify", "--data", server.data)
+    assert verified.returncode == 0, verified.stdout
+
+
+def is_over(server: Server, headers: dict[str, str], job_id: str) -> bool:
+    job = httpx2.get(f"{server.url}/v2/jobs/{job_id}", headers=headers).json()
+    return job["status"] in ("COMPLETED", "FAILED")
+
+
+def all_jobs(server: Server, headers: dict[str, str]) -> list[dict[str, object]]:
+    query = {"limit": "100"}
+    page = httpx2.get(f"{server.url}/v2/jobs", params=query, headers=headers).json()
+    jobs = list(page["jobs"])
+    while page["hasMore"]:
+        query["cursor"] = page["nextCursor"]
+        page = httpx2.get(f"{server.url}/v2/jobs", params=query, headers=headers).json()
+        jobs += page["jobs"]
+    return jobs
