@@ -24,13 +24,16 @@ from typing import Any, NamedTuple, Protocol
 MAX_CHANGES = 25
 MAX_VALUE_BYTES = 64 * 1024
 MAX_COMMIT_BYTES = 256 * 1024
-MAX_KEY_PART_BYTES = 512
+MAX_NAME_BYTES = 512
 MAX_INTEGER = 2**53 - 1
 MAX_PAGE = 1000
 
 
 class Key(NamedTuple):
-    """Where an item lives: queries list one partition in the order of `sort` (byte order)."""
+    """Where an item lives: queries list one partition in the order of `sort` (byte order).
+
+    Both parts, like the names of queues and counters, have 1 to `MAX_NAME_BYTES` of UTF-8.
+    """
 
     partition: str
     sort: str
@@ -75,8 +78,9 @@ class Put:
 class Add:
     """Add integers to an existing item's counters (an absent counter is 0).
 
-    It is refused if a counter named in `floors` would end below its floor, or one named in
-    `ceilings` above its ceiling.
+    It is refused if a counter named in `floors` would end below its floor, one named in `ceilings`
+    above its ceiling, or one named in `amounts` beyond 53 bits. A counter may have a floor or a
+    ceiling without an amount: then it is only looked at.
     """
 
     key: Key
@@ -131,9 +135,10 @@ class LimitExceeded(StoreError):
 class KeyValue(Protocol):
     """A store of items. Every method may raise `Unavailable`; all are safe to call from threads.
 
-    Expiry is logical: an item past `expires_at_ms` is absent for every method at once, and
-    physically removed by `purge` some time later. Versions never repeat for a key, not even after
-    a delete.
+    Expiry is logical: from the millisecond `expires_at_ms` on, an item is absent for every method
+    at once, and physically removed by `purge` some time later. Versions never repeat for a key,
+    not even after a delete. Every value read is a dict of its own. A `limit` outside 1 to
+    `MAX_PAGE` is `LimitExceeded`.
     """
 
     def get(self, key: Key) -> Item | None:
@@ -163,7 +168,7 @@ class KeyValue(Protocol):
 
         Raises `Conflict` naming the first change whose condition failed, `Unknown` if the answer
         was lost (then look for an item that only this commit writes), `LimitExceeded` if the
-        changes are too many or too large, or name one item twice.
+        changes are too many or too large, name one item twice, or hold what no store can keep.
         """
 
     def purge(self, *, limit: int) -> int:
@@ -176,7 +181,7 @@ class KeyValue(Protocol):
 def encoded(value: Mapping[str, Any]) -> str:
     """The canonical JSON of a value: sorted keys, no spaces, no NaN."""
     return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        {**value}, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
 
 
@@ -198,9 +203,8 @@ def check_page(limit: int) -> None:
 
 
 def _checked_size(change: Change) -> int:
-    for part in change.key:
-        if not 1 <= len(part.encode()) <= MAX_KEY_PART_BYTES:
-            raise LimitExceeded(f"a key part must have 1 to {MAX_KEY_PART_BYTES} bytes: {part!r}")
+    for name in _names(change):
+        _check_name(name)
     for name, number in _integers(change):
         if abs(number) > MAX_INTEGER:
             raise LimitExceeded(f"{name} = {number} has more than 53 bits")
@@ -208,10 +212,39 @@ def _checked_size(change: Change) -> int:
         return 0
     if change.counters and change.replaces is not None:
         raise LimitExceeded("counters are given when an item is made, then moved by Add")
-    size_bytes = len(encoded(change.value).encode())
+    size_bytes = _size_bytes(change.value)
     if size_bytes > MAX_VALUE_BYTES:
         raise LimitExceeded(f"a value of {size_bytes} bytes, allowed {MAX_VALUE_BYTES}")
     return size_bytes
+
+
+def _check_name(name: str) -> None:
+    try:
+        size_bytes = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise LimitExceeded(f"a name that is not Unicode: {name!r}") from error
+    if not 1 <= size_bytes <= MAX_NAME_BYTES:
+        raise LimitExceeded(f"a name has {size_bytes} bytes, allowed 1 to {MAX_NAME_BYTES}")
+    if "\0" in name:  # PostgreSQL cannot keep it
+        raise LimitExceeded(f"a name with a zero byte: {name!r}")
+
+
+def _size_bytes(value: Mapping[str, Any]) -> int:
+    try:
+        return len(encoded(value).encode())
+    except ValueError as error:  # not a number, half a surrogate pair, a circle
+        raise LimitExceeded(f"not JSON: {error}") from error
+
+
+def _names(change: Change) -> list[str]:
+    match change:
+        case Put():
+            queue = [change.due.queue] if change.due else []
+            return [*change.key, *queue, *change.counters]
+        case Add():
+            return [*change.key, *change.amounts, *change.floors, *change.ceilings]
+        case _:
+            return [*change.key]
 
 
 def _integers(change: Change) -> list[tuple[str, int]]:

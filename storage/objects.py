@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import NamedTuple, Protocol
 
 MAX_NAME_LENGTH = 512
@@ -9,10 +10,10 @@ SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}"
 NAME = re.compile(rf"{SEGMENT}(/{SEGMENT})*")
 
 MEDIA_TYPES = {
-    "jpeg": "image/jpeg",
-    "jpg": "image/jpeg",
-    "png": "image/png",
-    "webp": "image/webp",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
 }
 OTHER_MEDIA_TYPE = "application/octet-stream"
 
@@ -71,8 +72,7 @@ class Objects(Protocol):
 
 def media_type(name: str) -> str:
     """The media type that a name's extension says."""
-    _, _, extension = name.rpartition(".")
-    return MEDIA_TYPES.get(extension, OTHER_MEDIA_TYPE)
+    return MEDIA_TYPES.get(PurePosixPath(name).suffix, OTHER_MEDIA_TYPE)
 
 
 def check_name(name: str) -> None:

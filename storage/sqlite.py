@@ -1,29 +1,21 @@
 """The key-value store in one SQLite file: the default on a single machine."""
 
 import json
-import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from threading import Lock
 from typing import Any
 
+from storage.changes import after, random_version
 from storage.kv import (
-    MAX_INTEGER,
     MAX_PAGE,
-    Add,
     Change,
-    Check,
-    Conflict,
-    Delete,
     Due,
     Item,
     Key,
-    Put,
     Unavailable,
     Unknown,
     check_limits,
@@ -31,7 +23,7 @@ from storage.kv import (
     encoded,
 )
 
-READERS = 4
+MAX_IDLE_READERS = 16
 PATIENCE_S = 5.0
 OPENING_TRIES = 100
 SCHEMA_VERSION = 1
@@ -71,11 +63,6 @@ BEFORE_ALL_TEXT = ""
 AFTER_ALL_TEXT = b""  # in SQLite's order every blob comes after every text
 
 
-def random_version() -> int:
-    """53 random bits: no key meets the same version twice, and nobody has to remember the last."""
-    return secrets.randbits(53)
-
-
 class SqliteKeyValue:
     """A `KeyValue` in the SQLite file at `path`, made if absent; its folder must exist.
 
@@ -94,15 +81,11 @@ class SqliteKeyValue:
         self._clock = clock
         self._new_version = new_version
         self._writing = Lock()
-        self._readers: SimpleQueue[sqlite3.Connection] = SimpleQueue()
-        with ExitStack() as connections:
-            try:
-                self._writer = connections.enter_context(closing(_opened(path)))
-                for _ in range(READERS):
-                    self._readers.put(connections.enter_context(closing(_connected(path))))
-            except sqlite3.Error as error:
-                raise Unavailable(f"cannot open {path}: {error}") from error
-            self._connections = connections.pop_all()
+        self._readers = _Readers(path)
+        try:
+            self._writer = _opened(path)
+        except sqlite3.Error as error:
+            raise Unavailable(f"cannot open {path}: {error}") from error
 
     def get(self, key: Key) -> Item | None:
         """The item, strongly consistent; None if absent."""
@@ -136,11 +119,11 @@ class SqliteKeyValue:
         with self._transaction() as connection:
             now_ms = self._clock()
             before = [_live(connection, change.key, now_ms) for change in changes]
-            after = [
-                _after(change, item, self._new_version())
+            outcome = [
+                after(change, item, self._new_version())
                 for change, item in zip(changes, before, strict=True)
             ]
-            for change, old, new in zip(changes, before, after, strict=True):
+            for change, old, new in zip(changes, before, outcome, strict=True):
                 if new is None and old is not None:
                     connection.execute(REMOVE, change.key)
                 elif new is not None and new is not old:
@@ -153,27 +136,20 @@ class SqliteKeyValue:
             return connection.execute(PURGE, (self._clock(), limit)).rowcount
 
     def close(self) -> None:
-        """Release the connections once running calls have ended; later calls are `Unavailable`."""
+        """Release each connection when its call has ended; later calls are `Unavailable`."""
+        self._readers.close()
         with self._turn():
-            readers = [self._reader() for _ in range(READERS)]
-            self._connections.close()
-            for reader in readers:
-                self._readers.put(reader)  # closed, so that a late read fails at once
+            self._writer.close()
 
     def _read(self, sql: str, *parameters: Any) -> list[Any]:
-        reader = self._reader()
         try:
-            return reader.execute(sql, parameters).fetchall()
+            reader = self._readers.take()
+            try:
+                return reader.execute(sql, parameters).fetchall()
+            finally:
+                self._readers.give_back(reader)
         except sqlite3.Error as error:
             raise Unavailable(str(error)) from error
-        finally:
-            self._readers.put(reader)
-
-    def _reader(self) -> sqlite3.Connection:
-        try:
-            return self._readers.get(timeout=PATIENCE_S)
-        except Empty as error:
-            raise Unavailable("every connection is busy") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -199,42 +175,36 @@ class SqliteKeyValue:
             self._writing.release()
 
 
-def _after(change: Change, item: Item | None, version: int) -> Item | None:
-    """What a change leaves of a live item (None: nothing), or `Conflict`."""
-    match change:
-        case Put():
-            _require(change, item, version=change.replaces)
-            counters = change.counters if item is None else item.counters
-            return Item(
-                change.key, change.value, version, counters, change.due, change.expires_at_ms
-            )
-        case Add():
-            if item is None:
-                raise Conflict(change)
-            return replace(item, counters=_moved(change, item.counters))
-        case Check():
-            _require(change, item, version=change.version)
-            return item
-        case Delete():
-            _require(change, item, version=change.replaces)
-            return None
+class _Readers:
+    """Connections for reading: one for each thread that reads at the moment, so nobody queues."""
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._is_closed = False
 
-def _require(change: Change, item: Item | None, *, version: int | None) -> None:
-    if version != (None if item is None else item.version):
-        raise Conflict(change)
+    def take(self) -> sqlite3.Connection:
+        with self._lock:
+            if self._is_closed:
+                raise Unavailable("the store is closed")
+            if self._idle:
+                return self._idle.pop()
+        return _connected(self._path)
 
+    def give_back(self, reader: sqlite3.Connection) -> None:
+        with self._lock:
+            is_kept = len(self._idle) < MAX_IDLE_READERS and not self._is_closed
+            if is_kept:
+                self._idle.append(reader)
+        if not is_kept:
+            reader.close()
 
-def _moved(add: Add, counters: Mapping[str, int]) -> dict[str, int]:
-    moved = {**counters}
-    for name, amount in add.amounts.items():
-        moved[name] = moved.get(name, 0) + amount
-    fits = all(abs(moved[name]) <= MAX_INTEGER for name in add.amounts)
-    is_above = all(moved.get(name, 0) >= floor for name, floor in add.floors.items())
-    is_below = all(moved.get(name, 0) <= ceiling for name, ceiling in add.ceilings.items())
-    if not (fits and is_above and is_below):
-        raise Conflict(add)
-    return moved
+    def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
+        while self._idle:
+            self._idle.pop().close()
 
 
 def _live(connection: sqlite3.Connection, key: Key, now_ms: int) -> Item | None:
@@ -259,9 +229,8 @@ def _commit(connection: sqlite3.Connection) -> None:
     try:
         connection.execute("COMMIT")
     except sqlite3.Error as error:
-        if connection.in_transaction:  # SQLite is certain that it has not committed
-            _roll_back(connection)
-            raise Unavailable(str(error)) from error
+        _roll_back(connection)
+        # The frames may be in the log, from where a crash would bring them back.
         raise Unknown(str(error)) from error
 
 
@@ -273,14 +242,11 @@ def _roll_back(connection: sqlite3.Connection) -> None:
 def _opened(path: Path) -> sqlite3.Connection:
     """A connection to a file that has our schema."""
     connection = _connected(path)
-    try:
+    with _closed_on_failure(connection):
         _use_wal(connection)
         connection.execute("BEGIN IMMEDIATE")
         _ensure_schema(connection)
         connection.execute("COMMIT")
-    except BaseException:
-        connection.close()
-        raise
     return connection
 
 
@@ -288,31 +254,34 @@ def _connected(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False
     )
-    connection.execute("PRAGMA synchronous = FULL")
+    with _closed_on_failure(connection):
+        connection.execute("PRAGMA synchronous = FULL")
     return connection
+
+
+@contextmanager
+def _closed_on_failure(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
     """Write ahead, so that readers and the writer never wait for each other."""
     for _ in range(OPENING_TRIES):
-        mode = _mode_asking_for_wal(connection)
-        if mode == "wal":
-            return
-        if mode is not None:
-            raise Unavailable(f"the file system offers only journal mode {mode}")
-        time.sleep(PATIENCE_S / OPENING_TRIES)
-    raise Unavailable("the database is locked")
-
-
-def _mode_asking_for_wal(connection: sqlite3.Connection) -> str | None:
-    """The journal mode; None if another process has the file, for SQLite does not wait here."""
-    try:
-        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-            return None
-        raise
-    return str(mode)
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(PATIENCE_S / OPENING_TRIES)  # here SQLite itself does not wait its turn
+            continue
+        if mode != "wal":
+            raise sqlite3.NotSupportedError(f"the file system offers only journal mode {mode}")
+        return
+    raise sqlite3.OperationalError("database is locked")
 
 
 def _ensure_schema(connection: sqlite3.Connection) -> None:
@@ -323,4 +292,6 @@ def _ensure_schema(connection: sqlite3.Connection) -> None:
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     elif version != SCHEMA_VERSION:
-        raise Unavailable(f"the database has schema {version}, this release {SCHEMA_VERSION}")
+        raise sqlite3.NotSupportedError(
+            f"it has schema {version}, this release knows {SCHEMA_VERSION}"
+        )
