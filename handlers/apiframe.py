@@ -6,16 +6,14 @@ from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response, Security, UploadFile
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Security, UploadFile
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyHeader
-from inference.catalogue import MODELS
 from starlette.exceptions import HTTPException
 
 from billing.accounts import find_account
-from billing.errors import InsufficientCredits
 from billing.keys import Caller
+from handlers.apiframe_errors import answer_errors
 from handlers.apiframe_wire import (
     JobDetails,
     JobPage,
@@ -33,10 +31,11 @@ from handlers.apiframe_wire import (
     details,
     summary,
 )
-from handlers.auth import apiframe_caller, caller_of, guarded_route, services_of
-from handlers.errors import RETRY_AFTER_S, ROOTS, refusal_of
+from handlers.auth import CallerOf, ServicesOf, apiframe_caller, guarded_route
 from handlers.idempotency import request_name
 from handlers.terms import clarity_terms, topaz_terms
+from inference.catalogue import MODELS
+from jobs.errors import JobUnknown
 from jobs.ids import iso_utc
 from jobs.job import Job, Webhook
 from jobs.outbound import OutboundError
@@ -49,13 +48,12 @@ MAX_UPLOAD_BYTES = 25 * 1024 * 1024
 MAX_JOBS_SCANNED = 1000
 """How many jobs one list request looks at to find those that its filters want."""
 
-Me_ = Annotated[Caller, Depends(caller_of)]
-Services_ = Annotated[Services, Depends(services_of)]
 JobStatus = Literal["QUEUED", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED"]
 
 REFUSED: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem} for status in (400, 401, 402, 403, 404, 409, 429, 503)
+    status: {"model": Problem} for status in (400, 401, 402, 403, 404, 409, 429, 503, "4XX")
 }
+"""What a route may refuse with. `4XX` is there so that FastAPI does not promise its own 422."""
 
 
 def let_in(request: Request) -> None:
@@ -66,9 +64,9 @@ def let_in(request: Request) -> None:
 guarded = APIRouter(
     route_class=guarded_route(let_in),
     dependencies=[Security(APIKeyHeader(name="X-API-Key", auto_error=False))],
-    responses=REFUSED | {"4XX": {"model": Problem}},
+    responses=REFUSED,
 )
-open_to_all = APIRouter()
+open_to_all = APIRouter(responses={"4XX": {"model": Problem}})
 
 
 def create_apiframe(services: Services) -> FastAPI:
@@ -78,24 +76,21 @@ def create_apiframe(services: Services) -> FastAPI:
         version="2",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         strict_content_type=False,
     )
     app.state.services = services
     app.include_router(guarded)
     app.include_router(open_to_all)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _internal_error)
-    for root in ROOTS:
-        app.add_exception_handler(root, _refused)
+    answer_errors(app)
     return app
 
 
 @guarded.post("/images/upscale", status_code=202)
 def upscale(
     body: UpscaleRequest,
-    caller: Me_,
-    services: Services_,
+    caller: CallerOf,
+    services: ServicesOf,
     request: Annotated[RequestName | None, Depends(request_name)],
 ) -> Submitted:
     """Submit a picture. Its credits are taken now, and given back in full if the job fails."""
@@ -120,7 +115,7 @@ def upscale(
 
 
 @guarded.get("/jobs/{job_id}")
-def job(job_id: str, caller: Me_, services: Services_) -> JobDetails:
+def job(job_id: str, caller: CallerOf, services: ServicesOf) -> JobDetails:
     """One job."""
     found = find_own_job(services.kv, caller.account_id, job_id=_job_id(job_id))
     return details(found, links=services.links, now_ms=services.clock())
@@ -128,8 +123,8 @@ def job(job_id: str, caller: Me_, services: Services_) -> JobDetails:
 
 @guarded.get("/jobs")
 def jobs(
-    caller: Me_,
-    services: Services_,
+    caller: CallerOf,
+    services: ServicesOf,
     *,
     status: JobStatus | None = None,
     model: str | None = None,
@@ -140,23 +135,25 @@ def jobs(
     include_models: Literal["true", "false"] = "false",
 ) -> JobPage:
     """The account's jobs, newest first; `search` is a whole job id."""
+    is_filtered = not (status is model is search is None)
+    looked_at_most = MAX_JOBS_SCANNED if is_filtered else limit + 1
     before = None if cursor is None else _job_of_cursor(cursor)
-    wanted = None if search is None else _job_id_or_none(search)
+    if search is None:
+        looked_at = list_jobs(services.kv, caller.account_id, before=before, limit=looked_at_most)
+    else:
+        looked_at = _with_id(search, caller, services)
     found: list[Job] = []
-    scanned = list_jobs(services.kv, caller.account_id, before=before, limit=MAX_JOBS_SCANNED)
     last_seen: Job | None = None
-    for candidate in scanned:
+    for candidate in looked_at:
         if len(found) == limit:
             break
         last_seen = candidate
-        if (
-            (status is None or candidate.status.upper() == status)
-            and (model is None or candidate.params.model == model)
-            and (search is None or candidate.id == wanted)
-        ):
+        is_of_status = status in (None, candidate.status.upper())
+        if is_of_status and model in (None, candidate.params.model):
             found.append(candidate)
-    is_last = last_seen is None or last_seen is scanned[-1]
-    has_more = not is_last or len(scanned) == MAX_JOBS_SCANNED
+    has_more = last_seen is not None and (
+        last_seen is not looked_at[-1] or len(looked_at) == looked_at_most
+    )
     now_ms = services.clock()
     return JobPage(
         jobs=[summary(each, links=services.links, now_ms=now_ms) for each in found],
@@ -167,7 +164,7 @@ def jobs(
 
 
 @guarded.get("/me")
-def me(caller: Me_, services: Services_) -> Me:
+def me(caller: CallerOf, services: ServicesOf) -> Me:
     """The account and the key behind the request."""
     account, balance = find_account(services.kv, caller.account_id)
     return Me(
@@ -185,7 +182,7 @@ def me(caller: Me_, services: Services_) -> Me:
 
 
 @guarded.post("/uploads", status_code=201)
-def upload(file: UploadFile, caller: Me_, services: Services_) -> UploadInfo:
+def upload(file: UploadFile, caller: CallerOf, services: ServicesOf) -> UploadInfo:
     """Take a picture in, to be used as `image` within two hours."""
     data = file.file.read(MAX_UPLOAD_BYTES + 1)
     if len(data) > MAX_UPLOAD_BYTES:
@@ -201,7 +198,7 @@ def upload(file: UploadFile, caller: Me_, services: Services_) -> UploadInfo:
 
 
 @open_to_all.get("/models")
-def models(services: Services_, modality: str | None = None) -> Models:
+def models(services: ServicesOf, modality: str | None = None) -> Models:
     """The models, and what they cost."""
     return Models(models=_models(services) if modality in (None, "image") else [])
 
@@ -233,22 +230,24 @@ def _webhook(url: str | None, events: list[Any] | None, services: Services) -> W
     try:
         services.outbound.check(url)
     except OutboundError as error:
-        raise RequestValidationError([{"loc": ("body", "webhookUrl"), "msg": str(error)}]) from None
+        problem = {"type": "value_error", "loc": ("body", "webhookUrl"), "msg": str(error)}
+        raise RequestValidationError([problem]) from None
     return Webhook(url=url, events=tuple(events or ("completed", "failed")))
 
 
 def _job_id(text: str) -> UUID:
-    found = _job_id_or_none(text)
-    if found is None:
-        raise HTTPException(400, "Invalid job id")
-    return found
-
-
-def _job_id_or_none(text: str) -> UUID | None:
     try:
         return UUID(text)
     except ValueError:
-        return None
+        raise HTTPException(400, "Invalid job id") from None
+
+
+def _with_id(text: str, caller: Caller, services: Services) -> list[Job]:
+    """The caller's job with that id, if there is one."""
+    try:
+        return [find_own_job(services.kv, caller.account_id, job_id=UUID(text))]
+    except (ValueError, JobUnknown):
+        return []
 
 
 def _cursor_of(job: Job) -> str:
@@ -260,31 +259,3 @@ def _job_of_cursor(cursor: str) -> UUID:
         return UUID(bytes=base64.urlsafe_b64decode(f"{cursor}=="))
     except (ValueError, binascii.Error):
         raise HTTPException(400, "Invalid cursor") from None
-
-
-async def _invalid(_: Request, error: Exception) -> Response:
-    """Validation errors by dotted path; the union's tag is no part of the path."""
-    assert isinstance(error, RequestValidationError)
-    messages: dict[str, list[str]] = {}
-    for problem in error.errors():
-        where = [str(part) for part in problem["loc"][1:] if part not in MODELS]
-        messages.setdefault(".".join(where) or "body", []).append(problem["msg"])
-    return JSONResponse({"error": "Validation error", "details": messages}, 400)
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    refusal = refusal_of(error)
-    body: dict[str, Any] = {"error": refusal.apiframe_message or str(error)}
-    if isinstance(error, InsufficientCredits):
-        body |= {"creditsRequired": error.required, "creditsAvailable": error.available}
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if refusal.apiframe in (429, 503) else None
-    return JSONResponse(body, refusal.apiframe, headers=headers)
-
-
-async def _http_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
-
-
-async def _internal_error(_: Request, error: Exception) -> Response:  # noqa: ARG001, it is logged
-    return JSONResponse({"error": "Internal server error"}, 500)

@@ -24,7 +24,7 @@ def _number(value: object) -> object:
         return int(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    return value
+    return None if isinstance(value, bool) else value  # True would pass for the literal 1
 
 
 class _Said(BaseModel):

@@ -1,15 +1,10 @@
 """The web app: both dialects, the files, and what holds for every request."""
 
-from typing import Any
-
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
+from fastapi import FastAPI
 
 from handlers.apiframe import create_apiframe
-from handlers.errors import ROOTS, refusal_of
-from handlers.files import files
+from handlers.apiframe_errors import answer_errors
+from handlers.files import create_files
 from handlers.limits import BodyLimit, RequestId
 from handlers.vicsee import create_vicsee
 from jobs.services import Services
@@ -20,32 +15,20 @@ MAX_BODY_BYTES = 26 * 1024 * 1024
 
 def create_app(services: Services) -> FastAPI:
     """The whole app over `services`."""
-    app = FastAPI(title="Enlarger", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Enlarger", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
+    )
     app.state.services = services
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(RequestId)
     app.mount("/v2", create_apiframe(services))
     app.mount("/api/v1", create_vicsee(services))
-    app.include_router(files)
-    app.add_api_route("/healthz", _healthy, include_in_schema=False)
-    app.add_exception_handler(RequestValidationError, _http_error)
-    app.add_exception_handler(HTTPException, _http_error)
-    for root in ROOTS:
-        app.add_exception_handler(root, _refused)
+    app.mount("/files", create_files(services))
+    app.add_api_route("/healthz", _healthy)
+    answer_errors(app)
     return app
 
 
-async def _healthy() -> dict[str, Any]:
+async def _healthy() -> dict[str, str]:
     """The process serves."""
     return {"status": "ok"}
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    refusal = refusal_of(error)
-    return JSONResponse({"error": refusal.apiframe_message or str(error)}, refusal.apiframe)
-
-
-async def _http_error(_: Request, error: Exception) -> Response:
-    if isinstance(error, HTTPException):
-        return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
-    return JSONResponse({"error": "Validation error"}, 400)

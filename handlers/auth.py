@@ -5,9 +5,9 @@ learns nothing about its body, not even that it is not JSON.
 """
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
@@ -82,3 +82,7 @@ async def caller_of(request: Request) -> Caller:
     """The caller whom the route class has let in; a FastAPI dependency."""
     caller: Caller = request.state.caller
     return caller
+
+
+CallerOf = Annotated[Caller, Depends(caller_of)]
+ServicesOf = Annotated[Services, Depends(services_of)]

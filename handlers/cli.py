@@ -23,7 +23,7 @@ from billing.errors import BillingError
 from billing.keys import IssuedKey, KeyState
 from handlers.settings import PREFIX, Settings, SettingsError
 from handlers.welcome import welcome
-from inference.errors import ImageError
+from inference.errors import InferenceError
 from inference.params import UpscaleParams
 from jobs.ids import system_clock
 from storage.kv import KeyValue, StoreError
@@ -31,6 +31,14 @@ from storage.objects import ObjectsError
 
 DEMO_CREDITS = 1000
 _SUFFIXES = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png", ".webp": "webp"}
+
+
+class FileUnusable(Exception):
+    """A file cannot be read or written; the message names it."""
+
+
+_TOLD = (BillingError, FileUnusable, InferenceError, SettingsError, StoreError, ObjectsError)
+"""What is told in a line; any other error is a defect, and shows where it comes from."""
 
 OpenStore = Callable[[Settings], KeyValue]
 
@@ -57,7 +65,9 @@ def create_cli(
     What is wrong with the operator's input is one line on standard error and exit status 2.
     """
     command = Commands(environment, open_store, serve)
-    cli = typer.Typer(help="A self-hosted image upscaling service.", no_args_is_help=True)
+    cli = typer.Typer(
+        help="A self-hosted image upscaling service.", no_args_is_help=True, add_completion=False
+    )
     cli.command("serve")(command.serve)
     cli.command("upscale")(upscale)
     groups: tuple[tuple[str, str, dict[str, Callable[..., None]]], ...] = (
@@ -92,7 +102,7 @@ def upscale(
     """Enlarge one file, here, with no server."""
     format_ = _SUFFIXES.get(target.suffix.lower())
     if format_ is None:
-        raise typer.BadParameter(f"OUT must end in one of {', '.join(_SUFFIXES)}")
+        raise FileUnusable(f"OUT must end in one of {', '.join(_SUFFIXES)}, not be {target.name}")
     try:
         params = UpscaleParams.model_validate(
             {
@@ -103,7 +113,7 @@ def upscale(
             }
         )
     except ValidationError:
-        raise typer.BadParameter("--factor must be 1, 2, 4, 6 or 8") from None
+        raise SettingsError(f"--factor must be 1, 2, 4, 6 or 8, not {factor}") from None
     from inference.engine import Engine  # torch takes seconds to load; no other command needs it
 
     try:
@@ -117,7 +127,7 @@ def upscale(
             enlarged = Engine().upscale(data, params, progress=report)
         target.write_bytes(enlarged.data)
     except OSError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise FileUnusable(str(error)) from error
     typer.echo(f"{target}: {enlarged.width_px} x {enlarged.height_px}, {enlarged.network}")
 
 
@@ -248,7 +258,7 @@ class Commands:
 def _run(cli: typer.Typer) -> None:
     try:
         cli()
-    except (BillingError, ImageError, SettingsError, StoreError, ObjectsError) as error:
+    except _TOLD as error:
         typer.echo(f"enlarger: {error}", err=True)
         raise SystemExit(2) from None
 

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from inference.errors import ImageError, OutputTooLarge
 from starlette.exceptions import HTTPException
 
 from billing.errors import (
@@ -15,6 +14,8 @@ from billing.errors import (
     TooManyInFlight,
 )
 from billing.errors import OutputTooLarge as PricedOutputTooLarge
+from handlers.auth import AuthorizationInvalid, AuthorizationMissing, KeyMissing
+from inference.errors import ImageError, OutputTooLarge
 from jobs.errors import (
     IdempotencyKeyInvalid,
     IdempotencyMismatch,
@@ -25,6 +26,7 @@ from jobs.errors import (
     ResultMissing,
     UploadRefused,
 )
+from jobs.ids import Clock
 from jobs.outbound import OutboundError
 from storage.kv import StoreError
 from storage.objects import ObjectsError
@@ -46,6 +48,9 @@ class Refusal(NamedTuple):
 _NO_STORE = "The service cannot reach its storage; nothing was charged. Try again"
 
 REFUSALS: dict[type[Exception], Refusal] = {
+    KeyMissing: Refusal(401, 401, "MISSING_AUTH_HEADER"),
+    AuthorizationMissing: Refusal(401, 401, "MISSING_AUTH_HEADER"),
+    AuthorizationInvalid: Refusal(401, 401, "INVALID_AUTH_FORMAT"),
     KeyFormatInvalid: Refusal(401, 401, "INVALID_KEY_FORMAT", "Invalid API key"),
     KeyUnknown: Refusal(
         401, 401, "INVALID_API_KEY", "Invalid API key", "Invalid or inactive API key"
@@ -78,6 +83,16 @@ ROOTS = (BillingError, ImageError, JobsError, OutboundError, StoreError, Objects
 def refusal_of(error: Exception) -> Refusal:
     """The row of the error's own class, or of its nearest ancestor."""
     return next(REFUSALS[cls] for cls in type(error).__mro__ if cls in REFUSALS)
+
+
+def retry_after(error: Exception, status: int, *, clock: Clock) -> dict[str, str] | None:
+    """The header that says when to come back, for the statuses that invite to."""
+    if status not in (429, 503):
+        return None
+    wait_s = RETRY_AFTER_S
+    if isinstance(error, RateLimited):
+        wait_s = max((error.resets_at_ms - clock()) // 1000 + 1, 1)
+    return {"Retry-After": str(wait_s)}
 
 
 class BodyTooLarge(HTTPException):

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from handlers.auth import services_of
+from handlers.apiframe_errors import answer_errors
+from handlers.auth import ServicesOf
 from jobs.errors import UploadRefused
 from jobs.links import UPLOADS, job_of_result
 from jobs.records import find_job
@@ -18,9 +19,16 @@ from storage.objects import Objects, Stored
 MAX_PUT_BYTES = 20 * 1024 * 1024
 SIGNED_FOR_S = 600
 
-Services_ = Annotated[Services, Depends(services_of)]
+files = APIRouter()
 
-files = APIRouter(prefix="/files", include_in_schema=False)
+
+def create_files(services: Services) -> FastAPI:
+    """The app to be mounted at `/files`."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app.state.services = services
+    app.include_router(files)
+    answer_errors(app)
+    return app
 
 
 async def _body(request: Request) -> bytes:
@@ -28,7 +36,7 @@ async def _body(request: Request) -> bytes:
 
 
 @files.get("/{name:path}")
-def get_file(name: str, services: Services_) -> Response:
+def get_file(name: str, services: ServicesOf) -> Response:
     """The file, or a redirect to where the object store serves it; 410 once its time is over."""
     _check_served(name, services)
     address = services.objects.url(name, expires_in_s=SIGNED_FOR_S)
@@ -37,7 +45,7 @@ def get_file(name: str, services: Services_) -> Response:
 
 @files.put("/{name:path}", status_code=204)
 def put_file(
-    name: str, request: Request, services: Services_, data: Annotated[bytes, Depends(_body)]
+    name: str, request: Request, services: ServicesOf, data: Annotated[bytes, Depends(_body)]
 ) -> None:
     """Fill a reserved upload. Whoever has the address may: it cannot be guessed."""
     if len(data) > MAX_PUT_BYTES:

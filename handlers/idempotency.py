@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from typing import Any
 
 from fastapi import Request
+from starlette.exceptions import HTTPException
 
 from jobs.errors import IdempotencyKeyInvalid
 from jobs.submission import RequestName
@@ -27,11 +27,14 @@ async def request_name(request: Request) -> RequestName | None:
         raise IdempotencyKeyInvalid
     return RequestName(
         name=f"{request.method} {request.url.path}#{key}",
-        fingerprint=fingerprint(await request.json()),
+        fingerprint=fingerprint(await request.body()),
     )
 
 
-def fingerprint(body: Any) -> str:
+def fingerprint(body: bytes) -> str:
     """The SHA-256 of a JSON body's canonical form."""
-    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    try:
+        canonical = json.dumps(json.loads(body), sort_keys=True, separators=(",", ":"))
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, "Invalid JSON body") from error
     return hashlib.sha256(canonical.encode()).hexdigest()

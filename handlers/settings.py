@@ -6,11 +6,13 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from billing.pricing import Prices
 
 PREFIX = "ENLARGER_"
+_STORE_SCHEME = "sqlite://"
+_OBJECTS_SCHEME = "file://"
 
 
 class SettingsError(Exception):
@@ -71,14 +73,14 @@ class Settings(BaseModel):
         """Where the SQLite file is."""
         if self.store_url is None:
             return self.data / "enlarger.sqlite"
-        return _path(self.store_url, scheme="sqlite", setting="STORE_URL")
+        return Path(self.store_url.removeprefix(_STORE_SCHEME))
 
     @property
     def objects_path(self) -> Path:
         """Where the folder of objects is."""
         if self.objects_url is None:
             return self.data / "objects"
-        return _path(self.objects_url, scheme="file", setting="OBJECTS_URL")
+        return Path(self.objects_url.removeprefix(_OBJECTS_SCHEME))
 
     @field_validator("outbound_allow", mode="before")
     @classmethod
@@ -96,19 +98,20 @@ class Settings(BaseModel):
             raise ValueError(f"cannot read {value}: {error}") from error
         return loaded
 
+    @field_validator("store_url", "objects_url")
+    @classmethod
+    def _local(cls, value: str | None, info: ValidationInfo) -> str | None:
+        scheme = _STORE_SCHEME if info.field_name == "store_url" else _OBJECTS_SCHEME
+        if value is not None and not value.startswith(f"{scheme}/"):
+            raise ValueError(f"must begin with {scheme}/")
+        return value
+
     @field_validator("public_url")
     @classmethod
     def _without_slash(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
         return None if value is None else value.rstrip("/")
-
-
-def _path(url: str, *, scheme: str, setting: str) -> Path:
-    prefix = f"{scheme}:///"
-    if not url.startswith(prefix):
-        raise SettingsError(f"{PREFIX}{setting} must begin with {prefix}, not be {url!r}")
-    return Path("/") / url.removeprefix(prefix)
 
 
 def _problem(details: Any) -> str:

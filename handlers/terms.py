@@ -1,10 +1,9 @@
 """From what a dialect said to what the engine will do and what it costs: said becomes resolved."""
 
-from inference.images import MAX_SIDE_PX, ImageInfo, check_fits, output_size
-
 from billing.errors import OutputTooLarge
 from billing.pricing import Prices
 from handlers.apiframe_wire import ClarityParams, TopazParams
+from inference.images import MAX_SIDE_PX, ImageInfo, check_fits, output_size
 from inference.params import Factor, OutputFormat, UpscaleParams
 from jobs.submission import Terms
 

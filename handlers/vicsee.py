@@ -1,30 +1,27 @@
 """The VicSee dialect: the routes under `/api/v1`."""
 
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response, Security
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import APIRouter, Depends, FastAPI, Request, Security
+from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPBearer
-from inference.catalogue import MODELS
 from starlette.datastructures import MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from billing import quota
 from billing.accounts import DEFAULT_DAILY_REQUESTS, find_account
-from billing.errors import InsufficientCredits, RateLimited
 from billing.keys import Caller
 from billing.quota import Quota
 from handlers import vicsee_wire as wire
-from handlers.auth import caller_of, guarded_route, services_of, vicsee_caller
-from handlers.errors import RETRY_AFTER_S, ROOTS, refusal_of
+from handlers.auth import CallerOf, ServicesOf, guarded_route, services_of, vicsee_caller
 from handlers.files import streamed
 from handlers.idempotency import request_name
 from handlers.terms import VICSEE_MAX_SIDE_PX, vicsee_terms
+from handlers.vicsee_errors import answer_errors
 from handlers.vicsee_wire import Envelope
+from inference.catalogue import MODELS
 from jobs.errors import JobUnknown, ResultMissing
 from jobs.ids import iso_utc
 from jobs.job import Job
@@ -36,11 +33,7 @@ from jobs.submission import Accepted, Order, RequestName
 
 MODEL = "topaz-image-upscale"
 
-Me = Annotated[Caller, Depends(caller_of)]
-Services_ = Annotated[Services, Depends(services_of)]
 Request_ = Annotated[RequestName | None, Depends(request_name)]
-
-_HTTP_CODES = {400: "INVALID_JSON", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 
 
 def let_in(request: Request) -> None:
@@ -63,7 +56,7 @@ guarded = APIRouter(
         for status in (400, 401, 402, 403, 404, 422, 429, 500, 502, 503)
     },
 )
-open_to_all = APIRouter()
+open_to_all = APIRouter(responses={422: {"model": wire.Failed}})
 
 
 def create_vicsee(services: Services) -> FastAPI:
@@ -73,17 +66,14 @@ def create_vicsee(services: Services) -> FastAPI:
         version="1",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         strict_content_type=False,
     )
     app.state.services = services
     app.include_router(guarded)
     app.include_router(open_to_all)
     app.add_middleware(RateHeaders, services=services)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _internal_error)
-    for root in ROOTS:
-        app.add_exception_handler(root, _refused)
+    answer_errors(app)
     return app
 
 
@@ -112,7 +102,7 @@ class RateHeaders:
 
 @guarded.post("/tools/upscale-image")
 def upscale_image(
-    body: wire.UpscaleRequest, caller: Me, services: Services_, request: Request_
+    body: wire.UpscaleRequest, caller: CallerOf, services: ServicesOf, request: Request_
 ) -> Envelope[wire.Created]:
     """Submit a picture. Its credits are taken now, and given back if the task fails."""
     job = _submit(body, caller, services=services, request=request).job
@@ -121,7 +111,7 @@ def upscale_image(
 
 @guarded.post("/generate")
 def generate(
-    body: wire.GenerateRequest, caller: Me, services: Services_, request: Request_
+    body: wire.GenerateRequest, caller: CallerOf, services: ServicesOf, request: Request_
 ) -> Envelope[wire.Generated]:
     """The same, through the endpoint of all models."""
     job = _submit(body.input, caller, services=services, request=request).job
@@ -129,14 +119,14 @@ def generate(
 
 
 @guarded.get("/tasks/{task_id}")
-def task(task_id: str, caller: Me, services: Services_) -> Envelope[wire.Task]:
+def task(task_id: str, caller: CallerOf, services: ServicesOf) -> Envelope[wire.Task]:
     """One task."""
     return Envelope(data=wire.task(_task(task_id, caller, services), links=services.links))
 
 
 @guarded.get("/tasks/{task_id}/download", response_model=Envelope[wire.Download])
 def download(
-    task_id: str, caller: Me, services: Services_, mode: Literal["url", "proxy"] = "url"
+    task_id: str, caller: CallerOf, services: ServicesOf, mode: Literal["url", "proxy"] = "url"
 ) -> Envelope[wire.Download] | StreamingResponse:
     """Where the result can be had; `mode=proxy` answers with its bytes."""
     job = _task(task_id, caller, services)
@@ -153,13 +143,15 @@ def download(
 
 
 @guarded.get("/credits")
-def credits(caller: Me, services: Services_) -> Envelope[wire.Credits]:
+def credits(caller: CallerOf, services: ServicesOf) -> Envelope[wire.Credits]:
     """The balance."""
     return Envelope(data=wire.Credits(credits=_balance(caller, services)))
 
 
 @guarded.post("/upload")
-def upload(body: wire.UploadRequest, caller: Me, services: Services_) -> Envelope[wire.UploadPlace]:
+def upload(
+    body: wire.UploadRequest, caller: CallerOf, services: ServicesOf
+) -> Envelope[wire.UploadPlace]:
     """Reserve a place; the file is then PUT to `uploadUrl`."""
     place = services.uploads.reserve(
         caller.account_id, content_type=body.contentType, size_bytes=body.sizeBytes
@@ -175,7 +167,7 @@ def upload(body: wire.UploadRequest, caller: Me, services: Services_) -> Envelop
 
 
 @open_to_all.get("/models")
-def models(services: Services_, type: str | None = None) -> Envelope[wire.Models]:
+def models(services: ServicesOf, type: str | None = None) -> Envelope[wire.Models]:
     """The models of this dialect, and what they cost by factor."""
     offered = [_model(services)] if type in (None, "image") else []
     return Envelope(data=wire.Models(models=offered))
@@ -219,61 +211,3 @@ def _model(services: Services) -> wire.ModelInfo:
         },
         credits={str(factor): credits for factor, credits in prices.items()},
     )
-
-
-async def _invalid(_: Request, error: Exception) -> Response:
-    """The first problem, in the contract's order, by its code."""
-    assert isinstance(error, RequestValidationError)
-    problems = {_member(problem["loc"]): problem for problem in error.errors()}
-    refused = next((member for member in _INVALID if member in problems), None)
-    if refused is None:
-        return _failure(400, "INVALID_JSON", "Invalid JSON body")
-    if refused == "model" and problems["model"]["type"] == "missing":
-        return _failure(400, "MISSING_MODEL", "model is required")
-    return _failure(400, *_INVALID[refused])
-
-
-_INVALID = {
-    "model": ("INVALID_MODEL", "Invalid model"),
-    "input": ("MISSING_IMAGE_URL", "image_url not provided"),
-    "image_url": ("MISSING_IMAGE_URL", "image_url not provided"),
-    "upscale_factor": ("INVALID_UPSCALE_FACTOR", "upscale_factor must be 1, 2, 4 or 8"),
-    "contentType": ("INVALID_UPLOAD", "contentType must be image/jpeg, image/png or image/webp"),
-    "sizeBytes": ("INVALID_UPLOAD", "sizeBytes must be from 1 to 20971520"),
-}
-"""Code and message by member, in the order in which the contract checks them."""
-
-
-def _member(loc: tuple[str | int, ...]) -> str:
-    return str(loc[-1]) if len(loc) > 1 else "body"
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    refusal = refusal_of(error)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if refusal.vicsee in (429, 503) else None
-    message = refusal.vicsee_message or _message(error)
-    return _failure(refusal.vicsee, refusal.code, message, headers=headers)
-
-
-def _message(error: Exception) -> str:
-    if isinstance(error, InsufficientCredits):
-        return f"Insufficient credits. Required: {error.required}, Available: {error.available}"
-    if isinstance(error, RateLimited):
-        reset = iso_utc(error.resets_at_ms)
-        return f"Rate limit exceeded. Limit: {error.limit}/day. Resets at: {reset}"
-    return str(error)
-
-
-async def _http_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    code = _HTTP_CODES.get(error.status_code, "INTERNAL_ERROR")
-    return _failure(error.status_code, code, str(error.detail), headers=error.headers)
-
-
-async def _internal_error(_: Request, error: Exception) -> Response:  # noqa: ARG001, it is logged
-    return _failure(500, "INTERNAL_ERROR", "Internal server error")
-
-
-def _failure(status: int, code: str, message: str, *, headers: Any = None) -> JSONResponse:
-    body = wire.Failed(error=wire.ErrorBody(code=code, message=message))
-    return JSONResponse(body.model_dump(), status, headers=headers)

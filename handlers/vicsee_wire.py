@@ -16,7 +16,9 @@ T = TypeVar("T")
 
 def _factor(value: object) -> object:
     """`"4"`, the documented form, or the integer 4."""
-    return int(value) if isinstance(value, str) and value in {"1", "2", "4", "8"} else value
+    if isinstance(value, str) and value in {"1", "2", "4", "8"}:
+        return int(value)
+    return value if type(value) is int else None  # True and 1.0 would pass for the literal 1
 
 
 class _Said(BaseModel):
@@ -26,9 +28,7 @@ class _Said(BaseModel):
 class UpscaleRequest(_Said):
     """The body of `POST /tools/upscale-image`, and `input` of `/generate`."""
 
-    image_url: Annotated[
-        str, Field(max_length=MAX_IMAGE_CHARS, pattern=r"^(https?://|data:image/)")
-    ]
+    image_url: Annotated[str, Field(min_length=1, max_length=MAX_IMAGE_CHARS)]
     upscale_factor: Annotated[Literal[1, 2, 4, 8], BeforeValidator(_factor)] = 2
 
 

@@ -4,6 +4,7 @@ Results live at `<public>/files/images/<job>-1.<ext>`, uploads at
 `<public>/files/uploads/<id>.<ext>`. The path behind `/files/` is the name in the object store.
 """
 
+import re
 from typing import NamedTuple
 from uuid import UUID
 
@@ -18,6 +19,7 @@ CONTENT_TYPES: dict[OutputFormat, str] = {
     "png": "image/png",
     "webp": "image/webp",
 }
+_UPLOAD = re.compile(rf"{UPLOADS}/[0-9a-f]{{32}}\.({'|'.join(CONTENT_TYPES)})")
 FORMATS = {content_type: format_ for format_, content_type in CONTENT_TYPES.items()}
 
 
@@ -52,6 +54,11 @@ def source_name(job_id: UUID, format_: OutputFormat) -> str:
 def upload_name(upload_id: str, format_: OutputFormat) -> str:
     """Where an uploaded file is kept."""
     return f"{UPLOADS}/{upload_id}.{format_}"
+
+
+def is_upload(object_name: str) -> bool:
+    """Whether an upload could have this name."""
+    return _UPLOAD.fullmatch(object_name) is not None
 
 
 def job_of_result(object_name: str) -> UUID | None:

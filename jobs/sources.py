@@ -16,6 +16,7 @@ from storage.objects import Objects, read
 
 MAX_SOURCE_BYTES = 50 * 1024 * 1024
 MAX_DATA_URI_BYTES = 10 * 1024 * 1024
+MAX_DATA_URI_HEAD_CHARS = 200
 FETCH_DEADLINE_S = 20.0
 
 
@@ -60,7 +61,7 @@ class Sources:
 
 def _decoded(uri: str) -> bytes:
     head, comma, text = uri.partition(",")
-    if not comma or not head.endswith(";base64"):
+    if not comma or not head.endswith(";base64") or len(head) > MAX_DATA_URI_HEAD_CHARS:
         raise SourceUnusable("A data: URI must hold base64, as in data:image/png;base64,…")
     if len(text) > (MAX_DATA_URI_BYTES + 2) // 3 * 4:
         raise SourceUnusable(f"A data: URI may hold at most {MAX_DATA_URI_BYTES} bytes")

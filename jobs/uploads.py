@@ -8,14 +8,14 @@ first, the record last.
 import secrets
 from dataclasses import dataclass
 
-from inference.errors import ImageError
 from inference.images import probe
 from pydantic import BaseModel, ConfigDict
 
+from inference.errors import ImageError
 from inference.params import OutputFormat
 from jobs.errors import UploadRefused
 from jobs.ids import Clock
-from jobs.links import CONTENT_TYPES, FORMATS, Links, upload_name
+from jobs.links import CONTENT_TYPES, FORMATS, Links, is_upload, upload_name
 from storage.kv import Conflict, Delete, Due, Item, Key, KeyValue, Put
 from storage.objects import Objects
 
@@ -124,7 +124,7 @@ class Uploads:
         )
 
     def _item(self, object_name: str) -> Item | None:
-        item = self.kv.get(_key(object_name))
+        item = self.kv.get(_key(object_name)) if is_upload(object_name) else None
         is_live = item is not None and item.value["expires_at_ms"] > self.clock()
         return item if is_live else None
 
