@@ -8,7 +8,12 @@ from PIL import Image, ImageCms
 
 Pixels = NDArray[np.uint8]
 
-_SPACES = {"L": b"GRAY", "LA": b"GRAY", "RGB": b"RGB ", "RGBA": b"RGB ", "CMYK": b"CMYK"}
+_SPACES = {
+    **dict.fromkeys(("1", "L", "LA", "I", "I;16"), b"GRAY"),
+    **dict.fromkeys(("P", "PA", "RGB", "RGBA", "RGBX"), b"RGB "),
+    "CMYK": b"CMYK",
+}
+"""The colour space that an ICC profile's header must name, for each of Pillow's modes."""
 
 
 def plain(image: Image.Image) -> Image.Image:
@@ -35,9 +40,15 @@ def plain(image: Image.Image) -> Image.Image:
             return image.convert("RGB")
 
 
+def kept_profile(image: Image.Image) -> bytes | None:
+    """The profile that describes what `plain` gives: none for CMYK, which it has converted."""
+    icc = image.info.get("icc_profile")
+    return icc if image.mode != "CMYK" and _suits(icc, image.mode) else None
+
+
 def as_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     """RGB by the picture's profile; by the plain formula where that is missing or invalid."""
-    if icc is None or not suits(icc, image.mode):
+    if icc is None or not _suits(icc, image.mode):
         return image.convert("RGB")
     try:
         converted = ImageCms.profileToProfile(
@@ -49,7 +60,7 @@ def as_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     return converted
 
 
-def suits(icc: bytes | None, mode: str) -> bool:
+def _suits(icc: bytes | None, mode: str) -> bool:
     """Whether a profile is one and describes pictures of this mode: its header says so."""
     return icc is not None and icc[36:40] == b"acsp" and icc[16:20] == _SPACES.get(mode)
 

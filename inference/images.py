@@ -84,13 +84,11 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
     """
     with _opened(data, max_pixels=max_pixels) as (image, container):
         orientation = _orientation(image, container)
-        icc = image.info.get("icc_profile")
+        icc = colour.kept_profile(image)
         plain = colour.plain(image)
         if orientation in _UPRIGHT:
             plain = plain.transpose(_UPRIGHT[orientation])
         pixels = np.asarray(plain)
-    if not colour.suits(icc, plain.mode):
-        icc = None
     if plain.mode == "RGBA":
         return Picture(pixels[..., :3], pixels[..., 3], icc)
     if plain.mode == "LA":
