@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
@@ -92,7 +93,7 @@ def is_over(server: Server, headers: dict[str, str], job_id: str) -> bool:
     return job["status"] in ("COMPLETED", "FAILED")
 
 
-def all_jobs(server: Server, headers: dict[str, str]) -> list[dict[str, object]]:
+def all_jobs(server: Server, headers: dict[str, str]) -> list[dict[str, Any]]:
     query = {"limit": "100"}
     page = httpx2.get(f"{server.url}/v2/jobs", params=query, headers=headers).json()
     jobs = list(page["jobs"])
