@@ -28,6 +28,7 @@ from storage.sqlite import SqliteKeyValue
 log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 1.0
+DISPATCH_GRACE_MS = 1_000  # a hint within this process takes no time; a restart forgets them all
 DELIVERY_THREADS = 4
 STOP_WITHIN_S = 5.0
 
@@ -52,6 +53,7 @@ def serve(settings: Settings, kv: KeyValue, *, host: str, port: int) -> None:
         prices=settings.prices,
         models=installed_models(),
         max_source_pixels=settings.max_source_megapixels * 1_000_000,
+        dispatch_grace_ms=DISPATCH_GRACE_MS,
     )
     background = Background(settings, services, dispatcher)
     background.start()

@@ -42,6 +42,7 @@ def compose(
     prices: Prices,
     models: Collection[str],
     max_source_pixels: int,
+    dispatch_grace_ms: int,
     job_ids: Callable[[int], UUID] = new_job_id,
 ) -> Services:
     """Put the services together from the stores, the world outside, and the settings.
@@ -60,6 +61,7 @@ def compose(
         clock=clock,
         new_job_id=job_ids,
         max_source_pixels=max_source_pixels,
+        dispatch_grace_ms=dispatch_grace_ms,
     )
     return Services(
         kv=kv,

@@ -1,17 +1,17 @@
 """Submission: from an order to a durable, paid job, in one commit."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from inference.images import ImageInfo, probe
-
-from billing import ledger
+from billing import keys, ledger
 from billing.accounts import Account, Balance, find_account
-from billing.errors import InsufficientCredits, KeyUnknown, TooManyInFlight
+from billing.errors import InsufficientCredits, TooManyInFlight
 from billing.keys import Caller
+from inference.images import ImageInfo, probe
 from inference.params import UpscaleParams
 from jobs.dispatch import Dispatcher
 from jobs.errors import IdempotencyMismatch, ModelUnavailable
@@ -20,11 +20,10 @@ from jobs.job import Job, Source, Webhook
 from jobs.links import CONTENT_TYPES, source_name
 from jobs.records import find_job, first_put
 from jobs.sources import Sources
-from storage.kv import Conflict, Key, KeyValue, Put, Unavailable, Unknown
-from storage.objects import Objects
+from storage.kv import Conflict, Key, KeyValue, Put, StoreError, Unavailable, Unknown
+from storage.objects import Objects, ObjectsError
 
-DISPATCH_GRACE_MS = 30_000
-"""How long the hint may take before the sweeper looks at a queued job."""
+log = logging.getLogger(__name__)
 
 REQUEST_KEPT_MS = 48 * 60 * 60 * 1000
 """Idempotency keys are promised for 24 hours and kept for twice that."""
@@ -71,7 +70,10 @@ class Accepted(NamedTuple):
 
 @dataclass(frozen=True)
 class Submissions:
-    """Takes orders. A refusal leaves nothing behind: no job, no hold, no file."""
+    """Takes orders. A refusal leaves nothing behind: no job, no hold, no file.
+
+    The sweeper looks at a job that nobody has taken up `dispatch_grace_ms` after its submission.
+    """
 
     kv: KeyValue
     objects: Objects
@@ -81,6 +83,7 @@ class Submissions:
     clock: Clock
     new_job_id: Callable[[int], UUID]
     max_source_pixels: int
+    dispatch_grace_ms: int
 
     def submit(self, order: Order) -> Accepted:
         """Fetch, probe, price, keep and commit; then hint that work is waiting.
@@ -128,45 +131,58 @@ class Submissions:
         self.objects.put(job.source.object_name, data, content_type=content_type)
         try:
             replay = self._commit(job, order, account=account)
+        except Unknown:
+            raise  # there may be a job, and then it needs its file
         except Exception:
-            self.objects.delete(job.source.object_name)
+            self._discard(job)
             raise
         if replay is not None:
-            self.objects.delete(job.source.object_name)
+            self._discard(job)
             return Accepted(replay, is_replay=True)
         self.dispatcher.job(job.id)
         return Accepted(job, is_replay=False)
 
+    def _discard(self, job: Job) -> None:
+        try:
+            self.objects.delete(job.source.object_name)
+        except ObjectsError as error:
+            log.warning("the source of job %s, which was not made, is left: %s", job.id, error)
+
     def _commit(self, job: Job, order: Order, *, account: Account) -> Job | None:
         """Write the job, or return the one that a simultaneous request with the same key made."""
         now_ms = job.created_at_ms
+        caller = order.caller
         changes = (
-            order.caller.still_active(),
             *ledger.hold(account, str(job.id), credits=job.price_credits, now_ms=now_ms),
-            *first_put(job, look_at_ms=now_ms + DISPATCH_GRACE_MS),
+            *first_put(job, look_at_ms=now_ms + self.dispatch_grace_ms),
             *_request_put(order, job),
         )
         for _ in range(_COMMIT_TRIES):
             try:
-                self.kv.commit(*changes)
+                self.kv.commit(caller.still_active(), *changes)
                 return None
             except (Unknown, Conflict) as refusal:
-                if find_job(self.kv, job.id) is not None:
+                if self._is_written(job):
                     return None  # the answer of this or an earlier try was lost; it had worked
                 if isinstance(refusal, Conflict):
                     replay = self._replay(order)
                     if replay is not None:
                         return replay
-                    self._explain(order.caller, job)
+                    caller = self._explain(caller, job)
         raise Unavailable("the submission could not be committed")
 
-    def _explain(self, caller: Caller, job: Job) -> None:
-        """Raise the refusal behind a conflict; return if the reason has gone by now."""
-        item = self.kv.get(caller.still_active().key)
-        if item is None or item.version != caller.key_version:
-            raise KeyUnknown
+    def _is_written(self, job: Job) -> bool:
+        try:
+            return find_job(self.kv, job.id) is not None
+        except StoreError as error:
+            raise Unknown("whether the submission was committed cannot be found out") from error
+
+    def _explain(self, caller: Caller, job: Job) -> Caller:
+        """Raise the refusal behind a conflict; if it has gone by now, the caller to try with."""
+        caller = keys.read_again(self.kv, caller)
         account, balance = find_account(self.kv, caller.account_id)
         _check_affordable(account, balance, price_credits=job.price_credits)
+        return caller
 
     def _replay(self, order: Order) -> Job | None:
         if order.request is None:

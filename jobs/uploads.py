@@ -8,10 +8,10 @@ first, the record last.
 import secrets
 from dataclasses import dataclass
 
-from inference.images import probe
 from pydantic import BaseModel, ConfigDict
 
 from inference.errors import ImageError
+from inference.images import probe
 from inference.params import OutputFormat
 from jobs.errors import UploadRefused
 from jobs.ids import Clock
@@ -61,8 +61,9 @@ class Uploads:
         upload = self._new(
             account_id, _format_of(data, self.max_pixels), size_bytes=len(data), is_filled=True
         )
-        self.objects.put(upload.object_name, data, content_type=upload.content_type)
+        # The record goes first, for it is what has the file deleted in time.
         self.kv.commit(_put(upload, replaces=None))
+        self.objects.put(upload.object_name, data, content_type=upload.content_type)
         return upload
 
     def reserve(self, account_id: str, *, content_type: str, size_bytes: int) -> Upload:
@@ -90,7 +91,11 @@ class Uploads:
         if _format_of(data, self.max_pixels) != upload.format:
             raise UploadRefused(f"The file is not {upload.content_type}")
         self.objects.put(upload.object_name, data, content_type=upload.content_type)
-        self.kv.commit(_put(upload.model_copy(update={"is_filled": True}), replaces=item.version))
+        filled = upload.model_copy(update={"is_filled": True})
+        try:
+            self.kv.commit(_put(filled, replaces=item.version))
+        except Conflict as error:
+            raise UploadRefused("This upload has been made already") from error
 
     def find(self, object_name: str) -> Upload | None:
         """The filled upload of that name whose time is not over."""

@@ -31,6 +31,7 @@ from storage.sqlite import SqliteKeyValue
 
 LOOPBACK = ip_network("127.0.0.1/32")
 MAX_SOURCE_PIXELS = 4_000_000
+DISPATCH_GRACE_MS = 30_000
 
 
 @dataclass
@@ -68,6 +69,7 @@ class Running:
     url: str
     services: Services
     http: httpx2.Client
+    folder: Path
 
     def account(self, *, credits: int = 1000, **limits: int) -> "Customer":
         """A new account that talks to the service."""
@@ -107,6 +109,8 @@ def running(
     dispatcher: Dispatcher | None = None,
     clock: Any = system_clock,
     models: frozenset[str] | None = None,
+    prices: Prices | None = None,
+    max_source_pixels: int = MAX_SOURCE_PIXELS,
 ) -> Iterator[Running]:
     """Serve the web app from `folder` on a free port; nothing works on the jobs but the test."""
     store = kv or SqliteKeyValue(folder / "store.sqlite", clock=clock)
@@ -120,15 +124,16 @@ def running(
             dispatcher=dispatcher or Hints(),
             clock=clock,
             public_url=url,
-            prices=Prices(),
+            prices=prices or Prices(),
             models=installed_models() if models is None else models,
-            max_source_pixels=MAX_SOURCE_PIXELS,
+            max_source_pixels=max_source_pixels,
+            dispatch_grace_ms=DISPATCH_GRACE_MS,
         )
         with (
             served(create_app(services), listener),
             httpx2.Client(base_url=url, timeout=30) as http,
         ):
-            yield Running(url, services, http)
+            yield Running(url, services, http, folder)
     store.close()
 
 
