@@ -103,7 +103,15 @@ def authenticate(kv: KeyValue, body: str) -> Caller:
     """
     if not has_valid_checksum(body):
         raise KeyFormatInvalid
-    sha256 = _digest(body)
+    return _caller(kv, _digest(body))
+
+
+def read_again(kv: KeyValue, caller: Caller) -> Caller:
+    """The caller with the key as it stands now; raises like `authenticate` if it was withdrawn."""
+    return _caller(kv, caller.key_sha256)
+
+
+def _caller(kv: KeyValue, sha256: str) -> Caller:
     item = kv.get(_key_key(sha256))
     if item is None:
         raise KeyUnknown

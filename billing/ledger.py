@@ -114,12 +114,15 @@ def entries(kv: KeyValue, account_id: str) -> Iterator[tuple[str, Entry]]:
 
 
 def _verify_account(kv: KeyValue, account_id: str) -> list[Discrepancy]:
+    rows = dict(entries(kv, account_id))
     for _ in range(_VERIFY_TRIES):
-        _, before = find_account(kv, account_id)
-        rows = dict(entries(kv, account_id))
         _, balance = find_account(kv, account_id)
-        if before == balance:
+        again = dict(entries(kv, account_id))
+        # Entries are only ever added. If there are no new ones, none came while the balance was
+        # read; the balance alone would not tell, for a hold and its release leave it as it was.
+        if again == rows:
             return [Discrepancy(account_id, what) for what in _contradictions(balance, rows)]
+        rows = again
     return [Discrepancy(account_id, "is too busy to be read consistently; try again")]
 
 
@@ -142,8 +145,22 @@ def _contradictions(balance: Balance, rows: dict[str, Entry]) -> Iterator[str]:
         held = holds[job_id].held if job_id in holds else None
         if held != -settle.held:
             yield f"settle:{job_id} resolves {-settle.held} credits, its hold is of {held}"
-        if settle.kind is EntryKind.RELEASE and settle.credits != -settle.held:
-            yield f"settle:{job_id} gives back {settle.credits} of {-settle.held} credits"
+    for name, entry in rows.items():
+        if not _is_sound(name, entry):
+            yield f"{name} is not an entry that the ledger writes: {entry}"
+
+
+def _is_sound(name: str, entry: Entry) -> bool:
+    """Whether an entry moves credits the way its kind does, under the name its kind has."""
+    match entry.kind:
+        case EntryKind.GRANT:
+            return name.startswith("grant:") and entry.credits > 0 and entry.held == 0
+        case EntryKind.HOLD:
+            return name == f"hold:{entry.job_id}" and entry.held == -entry.credits > 0
+        case EntryKind.CAPTURE:
+            return name == f"settle:{entry.job_id}" and entry.held < 0 == entry.credits
+        case EntryKind.RELEASE:
+            return name == f"settle:{entry.job_id}" and entry.held == -entry.credits < 0
 
 
 _SETTLING = (EntryKind.CAPTURE, EntryKind.RELEASE)

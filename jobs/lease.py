@@ -21,6 +21,9 @@ from storage.kv import Change, Conflict, Due, KeyValue, StoreError
 
 log = logging.getLogger(__name__)
 
+DEADLINE_MS = 60 * 60 * 1000
+"""A job that nobody has brought to its end an hour after its submission fails."""
+
 _PROGRESS_EVERY_S = 2.0
 _RETRY_MS = 5_000
 
@@ -105,7 +108,14 @@ class Leases:
             log.warning("job %s: left to the end of its lease: %s", job.id, error)
 
     def _put(self, job: Job, *, replaces: int, for_ms: int) -> Change:
-        return next_put(job, replaces=replaces, due=Due(JOBS, self.clock() + for_ms))
+        # No lease outlives the deadline: work that hangs renews its lease as well as any other.
+        until_ms = min(self.clock() + for_ms, deadline_ms(job))
+        return next_put(job, replaces=replaces, due=Due(JOBS, until_ms))
+
+
+def deadline_ms(job: Job) -> int:
+    """When a job that is not at its end fails, whoever holds its lease."""
+    return job.created_at_ms + DEADLINE_MS
 
 
 class _Renewal:

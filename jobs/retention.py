@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from jobs.ids import Clock
 from jobs.job import Job
+from jobs.links import result_name
 from jobs.records import RETENTION, Kept, next_put
 from storage.kv import Conflict, Due, KeyValue
 from storage.objects import Objects
@@ -24,10 +25,10 @@ class Retention:
         job = kept.job
         self.objects.delete(job.source.object_name)
         due: Due | None = None
-        if is_expired(job, now_ms=self.clock()) and job.result is not None:
-            self.objects.delete(job.result.object_name)
-        elif job.result is not None:
+        if job.result is not None and not is_expired(job, now_ms=self.clock()):
             due = Due(RETENTION, result_expires_at_ms(job))
+        else:  # without a result there may still be the file of an attempt that died
+            self.objects.delete(result_name(job.id, job.params.output_format))
         try:
             self.kv.commit(next_put(job, replaces=kept.version, due=due))
         except Conflict:

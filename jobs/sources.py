@@ -1,7 +1,6 @@
 """Where a job's picture comes from: our own files, a `data:` URI, or the web. Fetched once."""
 
 import base64
-import binascii
 from dataclasses import dataclass
 
 from jobs.errors import SourceUnusable
@@ -12,7 +11,7 @@ from jobs.records import find_job
 from jobs.retention import is_expired
 from jobs.uploads import Uploads
 from storage.kv import KeyValue
-from storage.objects import Objects, read
+from storage.objects import NAME, Objects
 
 MAX_SOURCE_BYTES = 50 * 1024 * 1024
 MAX_DATA_URI_BYTES = 10 * 1024 * 1024
@@ -44,12 +43,17 @@ class Sources:
         return self.outbound.fetch(url, deadline_s=FETCH_DEADLINE_S, max_bytes=MAX_SOURCE_BYTES)
 
     def _own_file(self, object_name: str) -> bytes:
-        data = read(self.objects, object_name) if self._is_served(object_name) else None
-        if data is None:
+        stored = self.objects.get(object_name) if self._is_served(object_name) else None
+        if stored is None:
             raise SourceUnusable("There is no such file here, or its time is over")
-        return data
+        if stored.size_bytes > MAX_SOURCE_BYTES:
+            stored.chunks.close()
+            raise SourceUnusable(f"The file is larger than {MAX_SOURCE_BYTES} bytes")
+        return b"".join(stored.chunks)
 
     def _is_served(self, object_name: str) -> bool:
+        if not NAME.fullmatch(object_name):
+            return False
         if self.uploads.find(object_name) is not None:
             return True
         job_id = job_of_result(object_name)
@@ -67,7 +71,7 @@ def _decoded(uri: str) -> bytes:
         raise SourceUnusable(f"A data: URI may hold at most {MAX_DATA_URI_BYTES} bytes")
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error is one; so is text that is not ASCII
         raise SourceUnusable("The data: URI is not valid base64") from error
 
 

@@ -11,8 +11,7 @@ from jobs.records import JOBS, RETENTION, find_job
 from jobs.retention import Retention
 from jobs.uploads import UPLOADS_QUEUE, Uploads
 from jobs.webhooks import DELIVERIES
-from storage.kv import Item, KeyValue, StoreError
-from storage.objects import ObjectsError
+from storage.kv import Item, KeyValue
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +41,8 @@ class Sweeper:
         for item in self.kv.due(queue, until_ms=self.clock(), limit=MAX_PER_QUEUE):
             try:
                 see_to(item)
-            except (StoreError, ObjectsError) as error:
-                log.warning("sweep: %s %s stays due: %s", queue, item.key.sort, error)
+            except Exception:  # a defect or a broken record must not keep the others waiting
+                log.exception("sweep: %s %s stays due", queue, item.key.sort)
 
     def _tidy(self, item: Item) -> None:
         kept = find_job(self.kv, UUID(item.key.sort))

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from inference.errors import ImageError
-
 from billing import ledger
+from inference.errors import ImageError
 from inference.params import UpscaleParams
 from jobs.dispatch import Dispatcher
-from jobs.errors import LeaseLost
+from jobs.errors import LeaseLost, ResultMissing
 from jobs.ids import Clock
 from jobs.job import Failure, Job, Result
-from jobs.lease import Leases, Report
+from jobs.lease import Leases, Report, deadline_ms
 from jobs.links import CONTENT_TYPES, Links, result_name
 from jobs.records import RETENTION, Kept, find_job, next_put
 from jobs.webhooks import announcement
@@ -28,9 +27,6 @@ from storage.objects import Objects, read
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
-DEADLINE_MS = 60 * 60 * 1000
-"""A job that nobody has brought to its end an hour after its submission fails."""
-
 _COMMIT_TRIES = 5
 
 
@@ -88,7 +84,7 @@ class Worker:
         if kept is None or kept.job.status.is_terminal:
             return None
         now_ms = self.clock()
-        is_late = now_ms > kept.job.created_at_ms + DEADLINE_MS
+        is_late = now_ms >= deadline_ms(kept.job)
         is_leased = kept.job.attempt > 0 and kept.due is not None and kept.due.at_ms > now_ms
         if not is_leased and (is_late or kept.job.attempt >= MAX_ATTEMPTS):
             self._give_up(kept)
@@ -105,15 +101,24 @@ class Worker:
             return Failure(code=error.code, message=str(error))
         format_ = job.params.output_format
         name = result_name(job.id, format_)
-        self.objects.put_if_absent(name, enlarged.data, content_type=CONTENT_TYPES[format_])
+        content_type = CONTENT_TYPES[format_]
+        is_kept = self.objects.put_if_absent(name, enlarged.data, content_type=content_type)
         return Result(
             object_name=name,
             format=format_,
             width_px=enlarged.width_px,
             height_px=enlarged.height_px,
-            size_bytes=len(enlarged.data),
+            size_bytes=len(enlarged.data) if is_kept else self._size_bytes(name),
             network=enlarged.network,
         )
+
+    def _size_bytes(self, object_name: str) -> int:
+        """The size of what an earlier attempt has kept; encoders need not agree to the byte."""
+        stored = self.objects.get(object_name)
+        if stored is None:
+            raise ResultMissing
+        stored.chunks.close()
+        return stored.size_bytes
 
     def _settle(self, job: Job, outcome: Result | Failure) -> None:
         for _ in range(_COMMIT_TRIES):
