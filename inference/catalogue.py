@@ -49,7 +49,7 @@ BUILT_IN_X2 = Weights(
     file="builtin_x2.safetensors",
     scale=2,
     licence="Apache-2.0",
-    sha256="d362b5d9c5fd1167ed0b3da650075987e0af57860932beea65cd43eac22cbbb5",
+    sha256="2ba9fb4384d15403884a6e3e03eaa50e28535096343c63373d74a5ad71d33820",
     attribution=_TRAINING_SET,
 )
 BUILT_IN_X4 = Weights(

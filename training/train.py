@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -32,9 +33,9 @@ VALIDATION_CROP_PX = 128
 log = logging.getLogger("training")
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Train, validating and saving as it goes; go on from `--state` where that file exists."""
-    args = arguments()
+    args = arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.manual_seed(args.seed)
     dice = np.random.default_rng(args.seed)
@@ -137,7 +138,7 @@ def keep(path: Path, **state: object) -> None:
     fresh.replace(path)
 
 
-def arguments() -> argparse.Namespace:
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=Path, required=True, help="a folder with manifest.csv")
@@ -152,7 +153,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--validate-every", type=int, default=1000, help="steps")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -15,16 +15,16 @@ MAX_PIXELS = 1_000_000
 
 
 def scene(width: int, height: int) -> Image.Image:
-    """Edges, thin lines, letters and soft shades: drawn four times too large, then reduced."""
+    """Soft shades, hard edges, lines and letters: drawn four times too large, then reduced."""
     across, down = np.meshgrid(np.linspace(0, 1, width * 4), np.linspace(0, 1, height * 4))
     shades = np.stack((across, down, 1 - across * down), axis=2)
-    image = Image.fromarray((shades * 200 + 30).astype(np.uint8))
+    image = Image.fromarray((shades * 120 + 80).astype(np.uint8))
     pen = ImageDraw.Draw(image)
-    for i in range(8):
-        x, y = width * i // 2, height * (i * 5 % 8) // 2
-        pen.ellipse((x, y, x + width, y + height), outline=(30 * i, 20, 220 - 25 * i), width=9)
-        pen.line((x, 0, width * 4 - y, height * 4), fill=(240, 240 - 30 * i, 20), width=4 + i)
-        pen.text((x, y), "Enlarger 123", fill=(10, 10, 10), font_size=20 + 6 * i)
+    for i in range(3):
+        x, y = width * (i + 1), height * (3 - i)
+        pen.ellipse((x - 90, y - 90, x + 90, y + 90), fill=(80 + 50 * i, 60, 200 - 50 * i))
+        pen.line((x, 0, width * 4 - y, height * 4), fill=(230, 210 - 40 * i, 90), width=14)
+        pen.text((8, y), "Enlarger", fill=(40, 30, 60), font_size=90)
     return image.resize((width, height), Image.Resampling.BOX)
 
 
@@ -102,3 +102,7 @@ def cmyk_icc(lightness: int) -> bytes:
     table = b"mft1\0\0\0\0" + bytes((4, 3, 2, 0)) + b"".join(identity) + ramp * 4
     table += bytes((lightness, 128, 128)) * 2**4 + ramp * 3
     return icc(b"CMYK", {b"A2B0": table}, connection=b"Lab ")
+
+
+def silent(done: int, every: int) -> None:
+    """Progress that nobody watches."""
