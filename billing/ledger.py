@@ -2,12 +2,13 @@
 
 Credits leave the balance at submission (a hold) and become spent (a capture) or come back (a
 release) when the job ends. Capture and release share the name `settle:<job>`, so that a hold is
-resolved at most once is the uniqueness of a key. Each function returns changes for its caller to
+resolved at most once is the uniqueness of a key; and they look at the hold's own counter, so that
+only a hold that exists is resolved, and in full. Each function returns changes for its caller to
 commit beside its own; the counters move in the same commit, so the sum of an account's entries is
 its balance, always.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -71,21 +72,27 @@ def hold(account: Account, job_id: str, *, credits: int, now_ms: int) -> tuple[C
         floors={"available": 0},
         ceilings={"in_flight": account.max_in_flight},
     )
-    return add, _entry(account.id, f"hold:{job_id}", entry=entry)
+    return add, _entry(account.id, f"hold:{job_id}", entry=entry, counters={"held": credits})
 
 
 def capture(account_id: str, job_id: str, *, credits: int, now_ms: int) -> tuple[Change, ...]:
-    """Turn a job's hold into credits spent."""
+    """Turn a job's hold into credits spent; refused unless there is a hold of just so many."""
     entry = Entry(kind=EntryKind.CAPTURE, credits=0, held=-credits, at_ms=now_ms, job_id=job_id)
-    return _moved(account_id, f"settle:{job_id}", entry=entry, spent=credits, in_flight=-1)
+    return (
+        *_moved(account_id, f"settle:{job_id}", entry=entry, spent=credits, in_flight=-1),
+        _is_held(account_id, job_id, credits=credits),
+    )
 
 
 def release(account_id: str, job_id: str, *, credits: int, now_ms: int) -> tuple[Change, ...]:
-    """Give a job's hold back."""
+    """Give a job's hold back; refused unless there is a hold of just so many credits."""
     entry = Entry(
         kind=EntryKind.RELEASE, credits=credits, held=-credits, at_ms=now_ms, job_id=job_id
     )
-    return _moved(account_id, f"settle:{job_id}", entry=entry, in_flight=-1)
+    return (
+        *_moved(account_id, f"settle:{job_id}", entry=entry, in_flight=-1),
+        _is_held(account_id, job_id, credits=credits),
+    )
 
 
 class Discrepancy(NamedTuple):
@@ -183,5 +190,13 @@ def _moved(
     return add, _entry(account_id, name, entry=entry)
 
 
-def _entry(account_id: str, name: str, *, entry: Entry) -> Put:
-    return Put(Key(f"ledger#{account_id}", name), entry.model_dump())
+def _is_held(account_id: str, job_id: str, *, credits: int) -> Add:
+    hold = Key(f"ledger#{account_id}", f"hold:{job_id}")
+    return Add(hold, {}, floors={"held": credits}, ceilings={"held": credits})
+
+
+def _entry(
+    account_id: str, name: str, *, entry: Entry, counters: Mapping[str, int] | None = None
+) -> Put:
+    key = Key(f"ledger#{account_id}", name)
+    return Put(key, entry.model_dump(mode="json"), counters=counters or {})

@@ -38,6 +38,8 @@ class Prices(BaseModel):
         sizes = [tier.megapixels for tier in self.topaz_tiers]
         if not sizes or sizes != sorted(set(sizes)):
             raise ValueError("topaz_tiers must rise in megapixels")
+        if sizes[0] < 1:
+            raise ValueError("a tier must be of at least 1 megapixel")
         if set(self.vicsee_credits) != {1, 2, 4, 8}:
             raise ValueError("vicsee_credits must price the factors 1, 2, 4 and 8")
         credits = [tier.credits for tier in self.topaz_tiers]
