@@ -25,7 +25,7 @@ from storage.kv import (
 
 MAX_IDLE_READERS = 16
 PATIENCE_S = 5.0
-OPENING_TRIES = 100
+OPENING_PAUSE_S = 0.01
 SCHEMA_VERSION = 1
 
 SCHEMA = """
@@ -102,9 +102,8 @@ class SqliteKeyValue:
     ) -> list[Item]:
         """Up to `limit` items of a partition in the order of their sort, strongly consistent."""
         check_page(limit)
-        page, start = (
-            (NEWEST_FIRST, AFTER_ALL_TEXT) if newest_first else (OLDEST_FIRST, BEFORE_ALL_TEXT)
-        )
+        page = NEWEST_FIRST if newest_first else OLDEST_FIRST
+        start = AFTER_ALL_TEXT if newest_first else BEFORE_ALL_TEXT
         bound = start if after is None else after
         return [_item(row) for row in self._read(page, partition, bound, self._clock(), limit)]
 
@@ -119,9 +118,9 @@ class SqliteKeyValue:
         with self._transaction() as connection:
             now_ms = self._clock()
             before = [_live(connection, change.key, now_ms) for change in changes]
+            version = self._new_version()
             outcome = [
-                after(change, item, self._new_version())
-                for change, item in zip(changes, before, strict=True)
+                after(change, item, version) for change, item in zip(changes, before, strict=True)
             ]
             for change, old, new in zip(changes, before, outcome, strict=True):
                 if new is None and old is not None:
@@ -270,18 +269,22 @@ def _closed_on_failure(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _use_wal(connection: sqlite3.Connection) -> None:
     """Write ahead, so that readers and the writer never wait for each other."""
-    for _ in range(OPENING_TRIES):
-        try:
-            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-                raise
-            time.sleep(PATIENCE_S / OPENING_TRIES)  # here SQLite itself does not wait its turn
-            continue
-        if mode != "wal":
-            raise sqlite3.NotSupportedError(f"the file system offers only journal mode {mode}")
-        return
-    raise sqlite3.OperationalError("database is locked")
+    deadline_s = time.monotonic() + PATIENCE_S
+    while (mode := _mode_once_asked_for_wal(connection, deadline_s)) is None:
+        time.sleep(OPENING_PAUSE_S)
+    if mode != "wal":
+        raise sqlite3.NotSupportedError(f"the file system offers only journal mode {mode}")
+
+
+def _mode_once_asked_for_wal(connection: sqlite3.Connection, deadline_s: float) -> str | None:
+    """None while another process makes the file: SQLite itself does not wait for that."""
+    try:
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline_s:
+            raise
+        return None
+    return str(mode)
 
 
 def _ensure_schema(connection: sqlite3.Connection) -> None:

@@ -90,11 +90,11 @@ class Limits(KeyValueCase):
         _refuses(store, Put(A, {"x": "é" * (MAX_VALUE_BYTES // 2)}))
 
     def test_a_commit_has_at_most_256_kib(self, store: KeyValue) -> None:
-        full = [Put(Key("p", f"{n}"), of_size(MAX_VALUE_BYTES)) for n in range(4)]
-        assert MAX_COMMIT_BYTES == 4 * MAX_VALUE_BYTES
-        _refuses(store, *full, Put(A, {}))
-        store.commit(*full)
-        assert [item.value for item in store.query("p")] == [of_size(MAX_VALUE_BYTES)] * 4
+        part = of_size(MAX_COMMIT_BYTES // 8)
+        parts = [Put(Key("p", f"{n}"), part) for n in range(7)]
+        _refuses(store, *parts, Put(A, of_size(MAX_COMMIT_BYTES // 8 + 1)))
+        store.commit(*parts, Put(A, part))
+        assert [item.value for item in store.query("p")] == [part] * 8
 
     @pytest.mark.parametrize("name", ["x", LONG, LONG_E])
     def test_names_have_up_to_512_bytes(self, store: KeyValue, name: str) -> None:

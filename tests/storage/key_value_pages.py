@@ -32,13 +32,13 @@ class Pages(KeyValueCase):
         self, store: KeyValue, limit: int, newest_first: bool
     ) -> None:
         _fill(store, *BYTEWISE)
-        seen: list[str] = []
-        while page := store.query(
-            "p", after=seen[-1] if seen else None, limit=limit, newest_first=newest_first
-        ):
-            assert len(page) <= limit
-            seen += [item.key.sort for item in page]
-        assert seen == (BYTEWISE[::-1] if newest_first else BYTEWISE)
+        expected = BYTEWISE[::-1] if newest_first else BYTEWISE
+        after = None
+        for start in range(0, len(expected), limit):
+            page = store.query("p", after=after, limit=limit, newest_first=newest_first)
+            assert [item.key.sort for item in page] == expected[start : start + limit]
+            after = page[-1].key.sort
+        assert store.query("p", after=after, newest_first=newest_first) == []
 
     def test_after_leaves_out_the_one_it_names(self, store: KeyValue) -> None:
         _fill(store, "a", "b", "c")

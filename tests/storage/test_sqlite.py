@@ -4,7 +4,7 @@ import resource
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -75,7 +75,7 @@ def test_a_locked_file_is_unavailable_in_bounded_time(
     file: SqliteFile, store: SqliteKeyValue
 ) -> None:
     store.commit(Put(A, {"n": 1}))
-    with closing(sqlite3.connect(file.path, isolation_level=None)) as other:
+    with closing(_connection(file)) as other:
         other.execute("BEGIN IMMEDIATE")
         started_s = time.monotonic()
         with ThreadPoolExecutor(4) as pool:
@@ -98,6 +98,16 @@ def test_many_processes_may_make_the_file_at_once(tmp_path: Path) -> None:
     start = barrier(8)
     running = [started(claim, files, f"{n}", start) for n in range(8)]
     assert sum(results(running)) == len(files)
+
+
+def test_making_the_file_waits_for_whoever_else_makes_it(file: SqliteFile) -> None:
+    with ThreadPoolExecutor(1) as pool, closing(_connection(file)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        opening = pool.submit(file.open, clock=Clock())
+        _, waiting = wait([opening], timeout=PATIENCE_S / 20)
+        assert waiting == {opening}
+        other.execute("COMMIT")
+        opening.result().close()
 
 
 def test_a_full_disk_is_unknown_and_then_over(file: SqliteFile, store: SqliteKeyValue) -> None:
@@ -141,19 +151,19 @@ def test_a_damaged_file_is_unavailable(file: SqliteFile) -> None:
 
 @pytest.mark.parametrize("version", [2, 99])
 def test_an_unknown_schema_is_refused_and_left_alone(file: SqliteFile, version: int) -> None:
-    with closing(sqlite3.connect(file.path)) as other:
+    with closing(_connection(file)) as other:
         other.execute("CREATE TABLE items (n)")
         other.execute(f"PRAGMA user_version = {version}")
     with pytest.raises(Unavailable, match=f"schema {version}"):
         file.open(clock=Clock())
-    with closing(sqlite3.connect(file.path)) as other:
+    with closing(_connection(file)) as other:
         assert other.execute("SELECT sql FROM sqlite_schema").fetchall() == [
             ("CREATE TABLE items (n)",)
         ]
 
 
 def test_somebody_elses_database_is_refused(file: SqliteFile) -> None:
-    with closing(sqlite3.connect(file.path)) as other:
+    with closing(_connection(file)) as other:
         other.execute("CREATE TABLE diary (entry)")
     with pytest.raises(Unavailable, match="schema 0"):
         file.open(clock=Clock())
@@ -161,7 +171,7 @@ def test_somebody_elses_database_is_refused(file: SqliteFile) -> None:
 
 def test_the_file_is_written_ahead(file: SqliteFile, store: SqliteKeyValue) -> None:
     store.commit(Put(A, {}))
-    with closing(sqlite3.connect(file.path)) as other:
+    with closing(_connection(file)) as other:
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
@@ -212,10 +222,14 @@ def test_every_list_is_read_off_an_index(
     index: str,
 ) -> None:
     store.commit(Put(A, {}))
-    with closing(sqlite3.connect(file.path)) as other:
+    with closing(_connection(file)) as other:
         plan = [row[3] for row in other.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
     assert any(index in step for step in plan)
     assert not any("SCAN items" in step or "ORDER BY" in step for step in plan)
+
+
+def _connection(file: SqliteFile) -> sqlite3.Connection:
+    return sqlite3.connect(file.path, isolation_level=None)
 
 
 def _failure(call: Callable[..., object], *arguments: object) -> StoreError:
