@@ -295,6 +295,4 @@ def _ensure_schema(connection: sqlite3.Connection) -> None:
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     elif version != SCHEMA_VERSION:
-        raise sqlite3.NotSupportedError(
-            f"it has schema {version}, this release knows {SCHEMA_VERSION}"
-        )
+        raise sqlite3.NotSupportedError(f"schema {version}; this release knows {SCHEMA_VERSION}")
