@@ -1,0 +1,254 @@
+"""One machine without its threads: real stores in a folder; time, hints and work are the test's."""
+
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from billing import ledger
+from billing.accounts import Balance, all_account_ids, find_account
+from billing.administration import open_account
+from billing.keys import Caller, authenticate
+from billing.ledger import EntryKind
+from billing.pricing import Prices
+from inference.params import UpscaleParams
+from jobs.courier import Courier
+from jobs.job import Job, Status, Webhook
+from jobs.lease import Leases, Report
+from jobs.outbound import Outbound
+from jobs.records import find_job, list_jobs
+from jobs.retention import Retention
+from jobs.services import Services, compose
+from jobs.submission import Order, Terms
+from jobs.sweeper import Sweeper
+from jobs.webhooks import Delivery, HmacKey
+from jobs.worker import Worker
+from storage.folder import FolderObjects
+from storage.kv import MAX_PAGE, KeyValue, Unavailable
+from storage.objects import Objects
+from storage.sqlite import SqliteKeyValue
+from tests.running import DISPATCH_GRACE_MS, LOOPBACK, MAX_SOURCE_PIXELS, Clock, Hints, picture
+from tests.watched import WatchedStore
+
+PRICE_CREDITS = 8
+LEASE_MS = 30_000
+PUBLIC_URL = "https://enlarger.test"
+PARAMS = UpscaleParams(
+    model="topaz-image-upscale", slot="standard-v2", factor=2, output_format="png"
+)
+PICTURE = picture()
+PICTURE_URI = f"data:image/png;base64,{b64encode(PICTURE).decode()}"
+PATIENCE_S = 20.0
+
+SETTLED_BY = {
+    Status.COMPLETED: EntryKind.CAPTURE,
+    Status.FAILED: EntryKind.RELEASE,
+    Status.CANCELLED: EntryKind.RELEASE,
+}
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+class Enlarged(NamedTuple):
+    """What an engine returns."""
+
+    data: bytes
+    width_px: int = 32
+    height_px: int = 24
+    network: str = "double"
+
+
+@dataclass
+class EngineDouble:
+    """An engine without pixels: it does what a test wants, then returns `data`."""
+
+    does: Callable[[Report], None] = lambda report: report(1, 1)
+    data: bytes = b"an enlarged picture"
+    calls: int = 0
+
+    def upscale(self, source: bytes, params: UpscaleParams, *, progress: Report) -> Enlarged:
+        assert (source, params) == (PICTURE, PARAMS)
+        self.calls += 1
+        self.does(progress)
+        return Enlarged(self.data)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The parts of a service; a test may replace any of them, and the others stand on the new."""
+
+    kv: KeyValue
+    objects: Objects
+    clock: Clock
+    hints: Hints
+    engine: EngineDouble
+    lease_ms: int = LEASE_MS
+    outbound: Outbound = Outbound(allow=(LOOPBACK,))  # noqa: RUF009, it is shared by intent
+    hmac_key: HmacKey = "raw"
+
+    @cached_property
+    def services(self) -> Services:
+        return compose(
+            kv=self.kv,
+            objects=self.objects,
+            outbound=self.outbound,
+            dispatcher=self.hints,
+            clock=self.clock,
+            public_url=PUBLIC_URL,
+            prices=Prices(),
+            models=frozenset({PARAMS.model}),
+            max_source_pixels=MAX_SOURCE_PIXELS,
+            dispatch_grace_ms=DISPATCH_GRACE_MS,
+        )
+
+    @property
+    def leases(self) -> Leases:
+        return Leases(self.kv, self.hints, self.services.links, self.clock, self.lease_ms)
+
+    @property
+    def courier(self) -> Courier:
+        return Courier(self.kv, self.outbound, self.clock, hmac_key=self.hmac_key)
+
+    @property
+    def retention(self) -> Retention:
+        return Retention(self.kv, self.objects, self.clock)
+
+    def customer(self, *, credits: int = 100, max_in_flight: int = 100) -> Caller:
+        """A new account, as its first key makes it known."""
+        opened = open_account(
+            self.kv, "test", credits=credits, now_ms=self.clock(), max_in_flight=max_in_flight
+        )
+        return authenticate(self.kv, opened.key.body)
+
+    def order(self, caller: Caller, **changes: Any) -> Order:
+        """An order of a small picture for 8 credits, but for the changes."""
+        order = Order(
+            caller=caller,
+            source_url=PICTURE_URI,
+            said={"upscale_factor": 2},
+            terms=lambda _: Terms(PARAMS, PRICE_CREDITS),
+        )
+        return replace(order, **changes)
+
+    def submit(self, caller: Caller, **changes: Any) -> Job:
+        """The job that such an order makes."""
+        return self.services.submissions.submit(self.order(caller, **changes)).job
+
+    def work(self, job_id: UUID) -> None:
+        """Have a worker look at the job."""
+        Worker(
+            kv=self.kv,
+            objects=self.objects,
+            engine=self.engine,
+            leases=self.leases,
+            dispatcher=self.hints,
+            links=self.services.links,
+            clock=self.clock,
+        ).work(job_id)
+
+    def sweep(self) -> None:
+        """Sweep once."""
+        Sweeper(
+            kv=self.kv,
+            dispatcher=self.hints,
+            retention=self.retention,
+            uploads=self.services.uploads,
+            clock=self.clock,
+        ).sweep()
+
+    def sweep_and_work(self) -> None:
+        """Sweep once, and look at every job that there is a hint of."""
+        self.sweep()
+        waiting, self.hints.jobs = self.hints.jobs, []
+        for job_id in waiting:
+            self.work(job_id)
+
+    def deliver(self) -> None:
+        """Sweep once, and make every delivery that there is a hint of."""
+        self.sweep()
+        waiting, self.hints.deliveries = self.hints.deliveries, []
+        for key in waiting:
+            self.courier.deliver(key)
+
+    def job(self, job_id: UUID) -> Job:
+        """The job as it stands."""
+        kept = find_job(self.kv, job_id)
+        assert kept is not None
+        return kept.job
+
+    def looked_at_ms(self, job_id: UUID) -> int | None:
+        """When somebody must look at the job next."""
+        kept = find_job(self.kv, job_id)
+        assert kept is not None
+        return None if kept.due is None else kept.due.at_ms
+
+    def balance(self, account_id: str) -> Balance:
+        return find_account(self.kv, account_id)[1]
+
+    def jobs(self, account_id: str) -> list[Job]:
+        return list_jobs(self.kv, account_id, before=None, limit=MAX_PAGE)
+
+    def outbox(self, job_id: UUID) -> dict[str, Delivery]:
+        """The job's deliveries by their names."""
+        rows = self.kv.query(f"deliveries#{job_id}")
+        return {row.key.sort: Delivery.model_validate(row.value) for row in rows}
+
+    def contradictions(self) -> list[str]:
+        """What is wrong between jobs, ledger and outbox; nothing, at any moment."""
+        wrong = [what for _, what in ledger.verify(self.kv)]
+        for account_id in all_account_ids(self.kv):
+            entries = dict(ledger.entries(self.kv, account_id))
+            jobs = self.jobs(account_id)
+            holds = {name for name in entries if name.startswith("hold:")}
+            if holds != {f"hold:{job.id}" for job in jobs}:
+                wrong.append("holds and jobs are not the same")
+            for job in jobs:
+                settle = entries.get(f"settle:{job.id}")
+                if (settle and settle.kind) != SETTLED_BY.get(job.status):
+                    wrong.append(f"a {job.status} job has the settlement {settle}")
+                if self._ends(job) != sorted(self.outbox(job.id).keys() & {"completed", "failed"}):
+                    wrong.append(f"a {job.status} job has the deliveries {self.outbox(job.id)}")
+        return wrong
+
+    def _ends(self, job: Job) -> list[str]:
+        wanted = () if job.webhook is None else job.webhook.events
+        return [event for event in wanted if job.status.is_terminal and event == job.status]
+
+
+def cut_off(machine: Machine) -> Machine:
+    """The machine of a worker whose leases cannot be renewed; all else works."""
+
+    def refuse(_: int) -> None:
+        if threading.current_thread().name.startswith("lease-"):
+            raise Unavailable
+
+    return replace(machine, kv=WatchedStore(machine.kv, before=refuse), engine=EngineDouble())
+
+
+@contextmanager
+def machine_in(folder: Path) -> Iterator[Machine]:
+    """A new machine whose files are in that folder."""
+    clock = Clock()
+    kv = SqliteKeyValue(folder / "store.sqlite", clock=clock)
+    try:
+        yield Machine(kv, FolderObjects(folder / "objects"), clock, Hints(), EngineDouble())
+    finally:
+        kv.close()
+
+
+def files_in(folder: Path) -> set[str]:
+    """The names of all objects."""
+    root = folder / "objects"
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+def told_at(url: str) -> Webhook:
+    """Every event, to that address."""
+    return Webhook(url=url, events=("progress", "completed", "failed"))
