@@ -66,8 +66,8 @@ class ClarityParams(_Said):
     """`clarityUpscaleParams`: the creative enlargement."""
 
     image: Image
-    prompt: Prompt | None = None
-    negative_prompt: Prompt | None = None
+    prompt: Prompt = "masterpiece, best quality, highres"
+    negative_prompt: Prompt = "worst quality, low quality, normal quality"
     scale_factor: ClarityFactor = 2
     creativity: float = Field(default=0.35, ge=0, le=1)
     resemblance: float = Field(default=0.6, ge=0, le=3)

@@ -1,10 +1,11 @@
 """The command line: `enlarger serve`, `upscale`, `accounts`, `keys`, `credits` and `ledger`."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
 import typer
 from pydantic import ValidationError
@@ -59,8 +60,8 @@ KeyId = Annotated[str, typer.Argument(help="The key's id, key_…")]
 
 def create_cli(
     *, environment: Mapping[str, str], open_store: OpenStore, serve: Serve
-) -> Callable[[], Any]:
-    """The `enlarger` command over the given stores and server.
+) -> Callable[..., None]:
+    """The `enlarger` command over the given stores and server; it takes words, else `sys.argv`'s.
 
     What is wrong with the operator's input is one line on standard error and exit status 2.
     """
@@ -91,7 +92,7 @@ def create_cli(
         for verb, do in group.items():
             sub.command(verb)(do)
         cli.add_typer(sub, name=name)
-    return lambda: _run(cli)
+    return partial(_run, cli)
 
 
 def upscale(
@@ -114,17 +115,21 @@ def upscale(
         )
     except ValidationError:
         raise SettingsError(f"--factor must be 1, 2, 4, 6 or 8, not {factor}") from None
-    from inference.engine import Engine  # torch takes seconds to load; no other command needs it
-
     try:
         data = source.read_bytes()
-        with Progress(console=Console(stderr=True)) as progress:
-            bar = progress.add_task(f"{source.name}, {factor} times", total=None)
+    except OSError as error:
+        raise FileUnusable(str(error)) from error
+    from inference.engine import Engine  # torch takes seconds to load; no other command needs it
 
-            def report(done: int, of: int) -> None:
-                progress.update(bar, completed=done, total=of)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(f"{source.name}, {factor} times", total=None)
 
-            enlarged = Engine().upscale(data, params, progress=report)
+        def report(done: int, of: int) -> None:
+            progress.update(bar, completed=done, total=of)
+
+        enlarged = Engine().upscale(data, params, progress=report)
+    try:
         target.write_bytes(enlarged.data)
     except OSError as error:
         raise FileUnusable(str(error)) from error
@@ -147,7 +152,7 @@ class Commands:
     ) -> None:
         """Serve both APIs. An empty folder gets a demo account, whose key is printed once."""
         settings = self._settings(data)
-        with closing(self._open_store(settings)) as kv:
+        with self._opened(settings) as kv:
             if not kv.query("accounts", limit=1):
                 opened = open_account(kv, "demo", credits=DEMO_CREDITS, now_ms=system_clock())
                 public_url = settings.public_url or f"http://{host}:{port}"
@@ -167,7 +172,7 @@ class Commands:
         data: Data = None,
     ) -> None:
         """Open an account, and print it with its key, which is not shown again."""
-        with closing(self._open_store(self._settings(data))) as kv:
+        with self._opened(self._settings(data)) as kv:
             opened = open_account(
                 kv,
                 name,
@@ -190,13 +195,13 @@ class Commands:
 
     def create_key(self, account: AccountId, name: str = "default", data: Data = None) -> None:
         """Make a further key, and print it; it is not shown again."""
-        with closing(self._open_store(self._settings(data))) as kv:
+        with self._opened(self._settings(data)) as kv:
             key = create_key(kv, account, name=name, now_ms=system_clock())
         _print(_shown_once(key))
 
     def list_keys(self, account: AccountId, data: Data = None) -> None:
         """List an account's keys, without what opens anything."""
-        with closing(self._open_store(self._settings(data))) as kv:
+        with self._opened(self._settings(data)) as kv:
             find_account(kv, account)
             found = keys.keys_of(kv, account)
         _print([key.model_dump() for key in found])
@@ -220,7 +225,7 @@ class Commands:
         data: Data = None,
     ) -> None:
         """Give an account credits, and print its balance."""
-        with closing(self._open_store(self._settings(data))) as kv:
+        with self._opened(self._settings(data)) as kv:
             balance = grant_credits(kv, account, credits=credits, now_ms=system_clock())
         _print(_shown_balance(account, balance))
 
@@ -230,12 +235,12 @@ class Commands:
         data: Data = None,
     ) -> None:
         """Print an account's balance."""
-        with closing(self._open_store(self._settings(data))) as kv:
+        with self._opened(self._settings(data)) as kv:
             _print(_shown_balance(account, find_account(kv, account)[1]))
 
     def verify(self, data: Data = None) -> None:
         """Check that the entries add up to the balances; print what does not, and exit 1."""
-        with closing(self._open_store(self._settings(data))) as kv:
+        with self._opened(self._settings(data)) as kv:
             found = list(ledger.verify(kv))
         for discrepancy in found:
             typer.echo(f"{discrepancy.account_id}: {discrepancy.what}")
@@ -246,18 +251,24 @@ class Commands:
     def _set_key_state(
         self, key_id: str, account_id: str, *, state: KeyState, data: Path | None
     ) -> None:
-        with closing(self._open_store(self._settings(data))) as kv:
+        with self._opened(self._settings(data)) as kv:
             set_key_state(kv, account_id, key_id=key_id, state=state)
         _print({"id": key_id, "state": state})
+
+    def _opened(self, settings: Settings) -> closing[KeyValue]:
+        try:
+            return closing(self._open_store(settings))
+        except OSError as error:
+            raise FileUnusable(str(error)) from error
 
     def _settings(self, data: Path | None) -> Settings:
         settings = Settings.from_environment(self._environment)
         return settings if data is None else settings.model_copy(update={"data": data})
 
 
-def _run(cli: typer.Typer) -> None:
+def _run(cli: typer.Typer, words: Sequence[str] | None = None) -> None:
     try:
-        cli()
+        cli(words)
     except _TOLD as error:
         typer.echo(f"enlarger: {error}", err=True)
         raise SystemExit(2) from None

@@ -35,7 +35,7 @@ async def _body(request: Request) -> bytes:
     return await request.body()
 
 
-@files.get("/{name:path}")
+@files.api_route("/{name:path}", methods=["GET", "HEAD"])
 def get_file(name: str, services: ServicesOf) -> Response:
     """The file, or a redirect to where the object store serves it; 410 once its time is over."""
     _check_served(name, services)

@@ -59,7 +59,7 @@ guarded = APIRouter(
 open_to_all = APIRouter(responses={422: {"model": wire.Failed}})
 
 
-def create_vicsee(services: Services) -> FastAPI:
+def create_vicsee(services: Services) -> ASGIApp:
     """The app to be mounted at `/api/v1`."""
     app = FastAPI(
         title="Enlarger: the VicSee dialect",
@@ -72,9 +72,8 @@ def create_vicsee(services: Services) -> FastAPI:
     app.state.services = services
     app.include_router(guarded)
     app.include_router(open_to_all)
-    app.add_middleware(RateHeaders, services=services)
     answer_errors(app)
-    return app
+    return RateHeaders(app, services)  # outside of all, so that a 500 has them as well
 
 
 class RateHeaders:

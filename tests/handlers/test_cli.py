@@ -1,0 +1,252 @@
+"""The command line, as an operator's shell runs it."""
+
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from PIL import Image
+
+import local_app
+from billing.accounts import account_key
+from billing.keys import authenticate
+from handlers.cli import DEMO_CREDITS, Serve, create_cli
+from handlers.settings import Settings
+from jobs.ids import system_clock
+from storage.kv import Add, KeyValue
+from storage.sqlite import SqliteKeyValue
+from tests.running import picture
+from tests.serving import enlarger
+
+
+class Done(NamedTuple):
+    """How a command ended, and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command in this process, on a data folder of the test's own."""
+
+    def run_command(*words: str | Path, serve: Serve | None = None, **env: str) -> Done:
+        environment = {f"ENLARGER_{name.upper()}": value for name, value in env.items()}
+        cli = create_cli(
+            environment={"ENLARGER_DATA": str(tmp_path / "data")} | environment,
+            open_store=local_app.open_store,
+            serve=serve or local_app.serve,
+        )
+        with pytest.raises(SystemExit) as end:
+            cli([str(word) for word in words])
+        return Done(int(end.value.code or 0), *capsys.readouterr())
+
+    return run_command
+
+
+@pytest.fixture
+def kv(tmp_path: Path) -> Any:
+    """The store behind the commands."""
+    (tmp_path / "data").mkdir()
+    store = SqliteKeyValue(tmp_path / "data" / "enlarger.sqlite", clock=system_clock)
+    yield store
+    store.close()
+
+
+def test_a_new_account_is_printed_with_a_key_that_works(run: Command, kv: SqliteKeyValue) -> None:
+    printed = _printed(run("accounts", "create", "Ada", "--credits", "50"))
+    assert printed["account"]["name"] == "Ada"
+    assert printed["account"]["credits"] == 50
+    assert printed["account"]["webhookSecret"].startswith("whsec_")
+    body = printed["key"]["apiframe"].removeprefix("afk_")
+    assert printed["key"]["vicsee"] == f"sk-{body}"
+    assert authenticate(kv, body).account_id == printed["account"]["id"]
+
+
+def test_a_keys_life_from_making_to_revoking(run: Command, kv: SqliteKeyValue) -> None:
+    account_id = _printed(run("accounts", "create", "Ada"))["account"]["id"]
+    made = _printed(run("keys", "create", "--account", account_id, "--name", "second"))
+    listed = run("keys", "list", "--account", account_id)
+    assert {key["name"] for key in _printed(listed)} == {"default", "second"}
+    assert made["apiframe"] not in listed.stdout
+    for verb, state in (("pause", "inactive"), ("resume", "active"), ("revoke", "revoked")):
+        changed = _printed(run("keys", verb, made["id"], "--account", account_id))
+        assert changed == {"id": made["id"], "state": state}
+        states = _printed(run("keys", "list", "--account", account_id))
+        assert {key["id"]: key["state"] for key in states}[made["id"]] == state
+    again = run("keys", "resume", made["id"], "--account", account_id)
+    _assert_told(again, made["id"])
+    assert kv.query("accounts", limit=2)
+
+
+def test_granted_credits_are_in_the_balance_and_the_ledger_verifies(run: Command) -> None:
+    account_id = _printed(run("accounts", "create", "Ada", "--credits", "5"))["account"]["id"]
+    granted = _printed(run("credits", "grant", account_id, "20"))
+    assert granted == {
+        "account": account_id, "available": 25, "held": 0, "spent": 0, "in_flight": 0,
+    }  # fmt: skip
+    assert _printed(run("credits", "show", account_id)) == granted
+    verified = run("ledger", "verify")
+    assert (verified.returncode, verified.stdout) == (0, "the ledger verifies\n")
+
+
+def test_a_planted_error_fails_the_verification_and_is_named(
+    run: Command, kv: SqliteKeyValue
+) -> None:
+    account_id = _printed(run("accounts", "create", "Ada", "--credits", "5"))["account"]["id"]
+    kv.commit(Add(account_key(account_id), {"available": 1}))
+    verified = run("ledger", "verify")
+    assert verified.returncode == 1
+    assert verified.stdout == f"{account_id}: available is 6, its entries say 5\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("credits", "show", "acc_nobody"), "acc_nobody"),
+        (("credits", "grant", "acc_nobody", "5"), "acc_nobody"),
+        (("keys", "create", "--account", "acc_nobody"), "acc_nobody"),
+        (("keys", "list", "--account", "acc_nobody"), "acc_nobody"),
+        (("keys", "revoke", "key_none", "--account", "acc_nobody"), "key_none"),
+        (("accounts", "create", "x" * 100_000), "bytes"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_line(
+    run: Command, words: tuple[str, ...], told: str
+) -> None:
+    _assert_told(run(*words), told)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("credits", "grant", "acc_x", "0"),
+        ("credits", "grant", "acc_x", "-5"),
+        ("accounts", "create", "Ada", "--credits", "-1"),
+        ("accounts", "create"),
+        ("nonsense",),
+        ("upscale", "only-one"),
+    ],
+)
+def test_wrong_usage_ends_with_status_two(run: Command, words: tuple[str, ...]) -> None:
+    done = run(*words)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("nonsense", "1"), ("workers", "many"), ("store_url", "redis://x"), ("prices", "/nowhere")],
+)
+def test_a_bad_setting_is_told_in_a_line(run: Command, name: str, value: str) -> None:
+    _assert_told(run("ledger", "verify", **{name: value}), f"ENLARGER_{name.upper()}")
+
+
+def test_a_folder_that_cannot_be_used_is_told_in_a_line(run: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    _assert_told(run("ledger", "verify", "--data", tmp_path / "file"), "file")
+
+
+def test_the_option_wins_over_the_variable(run: Command, tmp_path: Path) -> None:
+    _printed(run("accounts", "create", "Ada", "--data", tmp_path / "other"))
+    assert (tmp_path / "other" / "enlarger.sqlite").exists()
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "format_"),
+    [("out.png", "2", "PNG"), ("out.JPG", "4", "JPEG"), ("out.webp", "1", "WEBP")],
+)
+def test_one_file_is_enlarged_without_a_server(
+    run: Command, tmp_path: Path, name: str, factor: str, format_: str
+) -> None:
+    (tmp_path / "in.png").write_bytes(picture(12, 9))
+    done = run("upscale", tmp_path / "in.png", tmp_path / name, "--factor", factor)
+    assert done.returncode == 0, done.stderr
+    with Image.open(io.BytesIO((tmp_path / name).read_bytes())) as image:
+        assert image.size == (12 * int(factor), 9 * int(factor))
+        assert image.format == format_
+    assert f"{12 * int(factor)} x {9 * int(factor)}" in done.stdout
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "factor", "told"),
+    [
+        ("in.png", "out.png", "3", "--factor"),
+        ("in.png", "out.png", "16", "--factor"),
+        ("in.png", "out.gif", "2", "out.gif"),
+        ("in.png", "out", "2", "out"),
+        ("missing.png", "out.png", "2", "missing.png"),
+        ("text.png", "out.png", "2", "not a JPEG, PNG or WebP"),
+        ("cut.png", "out.png", "2", "incomplete"),
+        ("in.png", "nowhere/out.png", "2", "nowhere"),
+        (".", "out.png", "2", "directory"),
+    ],
+)
+def test_a_file_that_cannot_be_enlarged_is_told_in_a_line(
+    run: Command, tmp_path: Path, source: str, target: str, factor: str, told: str
+) -> None:
+    (tmp_path / "in.png").write_bytes(picture())
+    (tmp_path / "cut.png").write_bytes(picture()[:60])
+    (tmp_path / "text.png").write_text("not a picture")
+    files = set(os.listdir(tmp_path))
+    _assert_told(run("upscale", tmp_path / source, tmp_path / target, "--factor", factor), told)
+    assert set(os.listdir(tmp_path)) == files
+
+
+def test_a_first_start_opens_a_demo_account_and_shows_its_key_once(run: Command) -> None:
+    served: list[tuple[Settings, str, int]] = []
+
+    def serve(settings: Settings, kv: KeyValue, *, host: str, port: int) -> None:
+        assert len(kv.query("accounts", limit=2)) == 1
+        served.append((settings, host, port))
+
+    first = run("serve", "--port", "8123", serve=serve, workers="2")
+    second = run("serve", "--host", "0.0.0.0", serve=serve)
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert "http://127.0.0.1:8123/v2/images/upscale" in first.stdout
+    assert f"{DEMO_CREDITS} credits" in first.stdout
+    assert "afk_" in first.stdout
+    assert second.stdout == ""
+    assert [(host, port) for _, host, port in served] == [("127.0.0.1", 8123), ("0.0.0.0", 8000)]
+    assert served[0][0].workers == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "status"),
+    [
+        (("ledger", "verify"), {}, 0),
+        (("ledger", "verify"), {"ENLARGER_NONSENSE": "1"}, 2),
+        ((), {}, 2),
+    ],
+)
+def test_the_installed_command_ends_the_same_way(
+    tmp_path: Path, words: tuple[str, ...], env: dict[str, str], status: int
+) -> None:
+    done = enlarger(*words, env=env | {"ENLARGER_DATA": str(tmp_path)})
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _printed(done: Done) -> Any:
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return json.loads(done.stdout)
+
+
+def _assert_told(done: Done, what: str) -> None:
+    """One line on standard error that names what is wrong, and exit status 2."""
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("enlarger: ")
+    assert what in lines[0]

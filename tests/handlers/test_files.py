@@ -1,0 +1,178 @@
+"""Our own file addresses: results, uploads, and what is not served."""
+
+import socket
+from collections.abc import Iterator
+from uuid import UUID, uuid4
+
+import httpx2
+import pytest
+
+from jobs.links import source_name
+from storage.folder import FolderObjects
+from storage.objects import read
+from tests.handlers.clients import TOPAZ, Apiframe
+from tests.handlers.working import RESULT, complete, fail
+from tests.running import Clock, Origin, Running, made, picture, running
+
+DAY_S = 24 * 60 * 60
+
+
+class Elsewhere(FolderObjects):
+    """An object store with addresses of its own."""
+
+    def url(self, name: str, *, expires_in_s: int) -> str | None:
+        return f"https://objects.example/{name}?for={expires_in_s}"
+
+
+@pytest.fixture(scope="module")
+def redirecting(tmp_path_factory: pytest.TempPathFactory, clock: Clock) -> Iterator[Running]:
+    """A service whose object store serves files itself."""
+    folder = tmp_path_factory.mktemp("redirecting")
+    objects = Elsewhere(made(folder / "objects"))
+    models = frozenset({TOPAZ})
+    with running(folder, objects=objects, clock=clock, models=models) as service:
+        yield service
+
+
+@pytest.mark.parametrize(("format_", "content_type"), [("png", "image/png"), ("jpg", "image/jpeg")])
+def test_a_result_is_served_to_whoever_has_its_address(
+    service: Running, apiframe: Apiframe, photo: str, format_: str, content_type: str
+) -> None:
+    answer = service.http.get(_result(apiframe, photo, output_format=format_))
+    assert (answer.status_code, answer.content) == (200, RESULT)
+    assert answer.headers["content-type"] == content_type
+    assert answer.headers["content-length"] == str(len(RESULT))
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_result_is_gone_from_day_ninety_on(
+    service: Running, apiframe: Apiframe, photo: str, clock: Clock
+) -> None:
+    address = _result(apiframe, photo)
+    clock.advance(seconds=90 * DAY_S - 1)
+    assert service.http.get(address).status_code == 200
+    clock.advance(seconds=1)
+    answer = service.http.get(address)
+    assert answer.status_code == 410
+    assert list(answer.json()) == ["error"]
+
+
+def test_a_result_whose_file_was_lost_is_not_found(
+    service: Running, apiframe: Apiframe, photo: str
+) -> None:
+    address = _result(apiframe, photo)
+    service.services.objects.delete(address.removeprefix(f"{service.url}/files/"))
+    assert service.http.get(address).status_code == 404
+
+
+def test_without_a_result_there_is_no_file(
+    service: Running, apiframe: Apiframe, photo: str
+) -> None:
+    queued, failed = apiframe.submitted(photo), apiframe.submitted(photo)
+    fail(service, failed)
+    for job_id in (queued, failed, uuid4()):
+        answer = service.http.get(f"/files/images/{job_id}-1.jpg")
+        assert (answer.status_code, answer.json()) == (404, {"error": "No such file"})
+
+
+@pytest.mark.parametrize("end", ["-1.png", "-2.jpg", "-1.jpeg", "-1.jpg/x", "-1.jpg.", ".jpg"])
+def test_only_a_results_very_name_leads_to_it(
+    service: Running, apiframe: Apiframe, photo: str, end: str
+) -> None:
+    address = _result(apiframe, photo)
+    assert service.http.get(address.removesuffix("-1.jpg") + end).status_code == 404
+
+
+def test_sources_are_not_served(service: Running, apiframe: Apiframe, photo: str) -> None:
+    job_id = apiframe.submitted(photo)
+    name = source_name(job_id, "png")
+    assert read(service.services.objects, name) == picture()
+    assert service.http.get(f"/files/{name}").status_code == 404
+
+
+ODD_PATHS = [
+    "/files/..",
+    "/files/../store.sqlite",
+    "/files/../../etc/passwd",
+    "/files/%2e%2e/store.sqlite",
+    "/files/..%2fstore.sqlite",
+    "/files/images/..%2f..%2fstore.sqlite",
+    "/files/images%2f{job}-1.jpg%2f..",
+    "/files/uploads/..%2f..%2fstore.sqlite",
+    "/files/uploads/%00",
+    "/files/uploads/" + "a" * 5000,
+    "/files/images/" + "a" * 5000,
+    "/files/%ff%fe",
+    "/files//images/{job}-1.jpg",
+    "/files/./images/{job}-1.jpg",
+    "/files/images//{job}-1.jpg",
+    "/files/images/{job}-1.jpg%00.png",
+    "/files/%252e%252e/store.sqlite",
+    "/files/.hidden",
+    "/files/C:\\windows",
+]
+
+
+@pytest.mark.parametrize("path", ODD_PATHS)
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_an_odd_path_leads_nowhere(
+    service: Running, apiframe: Apiframe, photo: str, path: str, method: str
+) -> None:
+    job_id = apiframe.submitted(photo)
+    complete(service, job_id)
+    before = apiframe.left()
+    status = _status(service, method, path.replace("{job}", str(job_id)))
+    assert status in (400, 404)
+    assert apiframe.left() == before
+
+
+@pytest.mark.parametrize("name", ["images/{job}-1.jpg", "images/new.png", "sources/{job}.png"])
+def test_nothing_but_a_reservation_can_be_put(
+    service: Running, apiframe: Apiframe, photo: str, name: str
+) -> None:
+    job_id = apiframe.submitted(photo)
+    complete(service, job_id)
+    before = apiframe.left()
+    path = f"/files/{name.replace('{job}', str(job_id))}"
+    answer = service.http.put(path, content=picture(), headers={"Content-Type": "image/png"})
+    assert answer.status_code == 400
+    assert apiframe.left() == before
+    assert service.http.get(f"/files/images/{job_id}-1.jpg").content == RESULT
+
+
+def test_a_store_with_addresses_of_its_own_is_redirected_to(
+    redirecting: Running, origin: Origin, clock: Clock
+) -> None:
+    apiframe = Apiframe(redirecting, redirecting.account())
+    address = _result(apiframe, f"{origin.url}/photo.png")
+    answer = redirecting.http.get(address)
+    assert answer.status_code == 302
+    name = address.removeprefix(f"{redirecting.url}/files/")
+    assert answer.headers["location"] == f"https://objects.example/{name}?for=600"
+    clock.advance(seconds=90 * DAY_S)
+    assert redirecting.http.get(address).status_code == 410
+
+
+def test_a_file_may_be_asked_for_by_its_head_alone(
+    service: Running, apiframe: Apiframe, photo: str
+) -> None:
+    answer = service.http.head(_result(apiframe, photo))
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-length"] == str(len(RESULT))
+
+
+def _result(apiframe: Apiframe, photo: str, **params: str) -> str:
+    job_id = apiframe.submitted(photo, **params)
+    complete(apiframe.service, UUID(str(job_id)))
+    address: str = apiframe.get(f"/jobs/{job_id}").json()["result"]["images"][0]
+    return address
+
+
+def _status(service: Running, method: str, path: str) -> int:
+    """The status of a request whose path is sent as it is: clients would tidy it up."""
+    port = httpx2.URL(service.url).port
+    lines = [f"{method} {path} HTTP/1.1", "Host: test", "Content-Length: 0", "", ""]
+    with socket.create_connection(("127.0.0.1", port or 0)) as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        answer = connection.makefile("rb").readline()
+    return int(answer.split()[1])

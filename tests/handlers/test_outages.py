@@ -1,0 +1,163 @@
+"""When a store is down or something breaks: an answer in shape, and nothing charged."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.folder import FolderObjects
+from storage.kv import Change, Item, Key, Unavailable
+from storage.objects import ObjectsError, Stored
+from storage.sqlite import SqliteKeyValue
+from tests.handlers.clients import TOPAZ, Apiframe, Client, VicSee, topaz_body
+from tests.handlers.working import complete
+from tests.running import Clock, Origin, Running, made, picture, running
+
+CUSTOMERS = pytest.mark.parametrize("speaks", [Apiframe, VicSee])
+
+
+class Failing(SqliteKeyValue):
+    """A key-value store that can be made to fail, at reading or only at writing."""
+
+    reading: Exception | None = None
+    writing: Exception | None = None
+
+    def get(self, key: Key) -> Item | None:
+        if self.reading is not None:
+            raise self.reading
+        return super().get(key)
+
+    def commit(self, *changes: Change) -> None:
+        if self.writing is not None and not any("quota" in each.key.partition for each in changes):
+            raise self.writing
+        super().commit(*changes)
+
+
+class FailingObjects(FolderObjects):
+    """An object store that can be made to fail."""
+
+    failure: Exception | None = None
+
+    def put(self, name: str, data: bytes, *, content_type: str) -> None:
+        if self.failure is not None:
+            raise self.failure
+        super().put(name, data, content_type=content_type)
+
+    def get(self, name: str) -> Stored | None:
+        if self.failure is not None:
+            raise self.failure
+        return super().get(name)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the service keeps everything."""
+    return tmp_path_factory.mktemp("failing")
+
+
+@pytest.fixture(scope="module")
+def kv(folder: Path, clock: Clock) -> Failing:
+    """The service's key-value store."""
+    return Failing(folder / "store.sqlite", clock=clock)
+
+
+@pytest.fixture(scope="module")
+def objects(folder: Path) -> FailingObjects:
+    """The service's object store."""
+    return FailingObjects(made(folder / "objects"))
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path, kv: Failing, objects: FailingObjects, clock: Clock) -> Iterator[Running]:
+    """A service whose stores can be made to fail."""
+    models = frozenset({TOPAZ})
+    with running(folder, kv=kv, objects=objects, clock=clock, models=models) as service:
+        yield service
+
+
+@pytest.fixture(autouse=True)
+def repaired(kv: Failing, objects: FailingObjects) -> Iterator[None]:
+    """Both stores work again after a test."""
+    yield
+    kv.reading = kv.writing = objects.failure = None
+
+
+@CUSTOMERS
+@pytest.mark.parametrize("where", ["reading", "writing", "files"])
+def test_a_store_that_is_down_is_a_503_and_costs_nothing(
+    service: Running,
+    kv: Failing,
+    objects: FailingObjects,
+    origin: Origin,
+    speaks: type[Client],
+    where: str,
+) -> None:
+    customer = speaks(service, service.account())
+    before = customer.left()
+    if where == "files":
+        objects.failure = ObjectsError("the disk is full")
+    else:
+        setattr(kv, where, Unavailable("no connection"))
+    answer = _submit(customer, f"{origin.url}/photo.png")
+    kv.reading = kv.writing = objects.failure = None
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "no connection" not in answer.text
+    assert "disk" not in answer.text
+    _assert_shape(answer, speaks, "SERVICE_UNAVAILABLE")
+    assert customer.left() == before
+    assert _submit(customer, f"{origin.url}/photo.png").status_code in (200, 202)
+
+
+@CUSTOMERS
+def test_a_defect_is_told_in_shape_and_without_detail(
+    service: Running, kv: Failing, origin: Origin, speaks: type[Client]
+) -> None:
+    customer = speaks(service, service.account())
+    before = customer.left()
+    kv.writing = RuntimeError("a secret of ours")
+    answer = _submit(customer, f"{origin.url}/photo.png")
+    kv.writing = None
+    assert answer.status_code == 500
+    assert "x-request-id" in answer.headers
+    assert "secret" not in answer.text
+    _assert_shape(answer, speaks, "INTERNAL_ERROR")
+    assert customer.left() == before
+
+
+def test_uploads_and_files_are_refused_in_shape_too(
+    service: Running, objects: FailingObjects, origin: Origin
+) -> None:
+    apiframe = Apiframe(service, service.account())
+    job_id = apiframe.submitted(f"{origin.url}/photo.png")
+    complete(service, job_id)
+    address = apiframe.get(f"/jobs/{job_id}").json()["result"]["images"][0]
+    objects.failure = ObjectsError("the disk is full")
+    for answer in (
+        apiframe.post("/uploads", files={"file": picture()}),
+        service.http.get(address),
+    ):
+        assert answer.status_code == 503
+        _assert_shape(answer, Apiframe, "")
+    objects.failure = RuntimeError("a secret of ours")
+    answer = service.http.get(address)
+    assert (answer.status_code, answer.json()) == (500, {"error": "Internal server error"})
+    assert "x-request-id" in answer.headers
+
+
+def _submit(customer: Client, image: str) -> Any:
+    # After a defect the server closes the connection, so none is kept.
+    headers = {"Connection": "close"}
+    if isinstance(customer, Apiframe):
+        return customer.post("/images/upscale", json=topaz_body(image), headers=headers)
+    return customer.post("/tools/upscale-image", json={"image_url": image}, headers=headers)
+
+
+def _assert_shape(answer: Any, speaks: type[Client], code: str) -> None:
+    body = answer.json()
+    if speaks is Apiframe:
+        assert list(body) == ["error"]
+    else:
+        assert (body["success"], body["error"]["code"]) == (False, code)
+        assert "X-RateLimit-Reset" in answer.headers

@@ -1,0 +1,121 @@
+"""The settings: each variable, its default, and what is refused."""
+
+import json
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from billing.pricing import Prices
+from handlers.settings import Settings, SettingsError
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    settings = Settings.from_environment({"PATH": "/bin", "HOME": "/root"})
+    assert settings == Settings()
+    assert settings.store_path == Path("data/enlarger.sqlite")
+    assert settings.objects_path == Path("data/objects")
+    assert settings.outbound_allow == ()
+    assert settings.webhook_hmac_key == "raw"
+    assert settings.prices == Prices()
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "field", "value"),
+    [
+        ("DATA", "/srv/enlarger", "data", Path("/srv/enlarger")),
+        ("DATA", "/srv/enlarger", "store_path", Path("/srv/enlarger/enlarger.sqlite")),
+        ("DATA", "/srv/enlarger", "objects_path", Path("/srv/enlarger/objects")),
+        ("STORE_URL", "sqlite:///srv/a.sqlite", "store_path", Path("/srv/a.sqlite")),
+        ("OBJECTS_URL", "file:///srv/files", "objects_path", Path("/srv/files")),
+        ("PUBLIC_URL", "https://up.example", "public_url", "https://up.example"),
+        ("PUBLIC_URL", "http://up.example/", "public_url", "http://up.example"),
+        ("OUTBOUND_ALLOW", "", "outbound_allow", ()),
+        ("OUTBOUND_ALLOW", "10.0.0.0/8", "outbound_allow", (ip_network("10.0.0.0/8"),)),
+        (
+            "OUTBOUND_ALLOW",
+            "127.0.0.1/32,fd00::/8",
+            "outbound_allow",
+            (ip_network("127.0.0.1/32"), ip_network("fd00::/8")),
+        ),
+        ("WORKERS", "4", "workers", 4),
+        ("WORKERS", "0", "workers", 0),
+        ("LEASE_S", "12.5", "lease_s", 12.5),
+        ("MAX_SOURCE_MEGAPIXELS", "20", "max_source_megapixels", 20),
+        ("WEBHOOK_HMAC_KEY", "hex", "webhook_hmac_key", "hex"),
+    ],
+)
+def test_each_variable_sets_its_setting(name: str, said: str, field: str, value: Any) -> None:
+    settings = Settings.from_environment({f"ENLARGER_{name}": said})
+    assert getattr(settings, field) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("NONSENSE", "1"),
+        ("STORE_PATH", "/srv"),
+        ("STORE_URL", "postgres://host/db"),
+        ("STORE_URL", "sqlite:relative"),
+        ("STORE_URL", "/srv/a.sqlite"),
+        ("OBJECTS_URL", "s3://bucket"),
+        ("OBJECTS_URL", "sqlite:///srv/files"),
+        ("PUBLIC_URL", "up.example"),
+        ("PUBLIC_URL", "ftp://up.example"),
+        ("OUTBOUND_ALLOW", "10.0.0.1/8"),
+        ("OUTBOUND_ALLOW", "localhost"),
+        ("WORKERS", "-1"),
+        ("WORKERS", "65"),
+        ("WORKERS", "two"),
+        ("LEASE_S", "0"),
+        ("LEASE_S", "nan"),
+        ("MAX_SOURCE_MEGAPIXELS", "0"),
+        ("WEBHOOK_HMAC_KEY", "base64"),
+        ("PRICES", "/nowhere/prices.json"),
+    ],
+)
+def test_what_is_no_setting_is_refused_by_name_in_a_line(name: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=f"ENLARGER_{name}") as refusal:
+        Settings.from_environment({f"ENLARGER_{name}": said})
+    assert "\n" not in str(refusal.value)
+
+
+def test_every_fault_is_named_at_once() -> None:
+    with pytest.raises(SettingsError, match=r"ENLARGER_WORKERS.*; ENLARGER_LEASE_S"):
+        Settings.from_environment({"ENLARGER_WORKERS": "x", "ENLARGER_LEASE_S": "x"})
+
+
+def test_a_price_file_says_what_differs(tmp_path: Path) -> None:
+    said = {"clarity_credits": 5, "vicsee_credits": {"1": 1, "2": 2, "4": 4, "8": 8}}
+    settings = _with_prices(tmp_path, json.dumps(said))
+    assert settings.prices.clarity() == 5
+    assert [settings.prices.vicsee(factor) for factor in (1, 2, 4, 8)] == [1, 2, 4, 8]
+    assert settings.prices.topaz_tiers == Prices().topaz_tiers
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "5",
+        '{"nonsense": 1}',
+        '{"clarity_credits": 0}',
+        '{"clarity_credits": "many"}',
+        '{"topaz_tiers": []}',
+        '{"topaz_tiers": [{"megapixels": 2, "credits": 1}, {"megapixels": 1, "credits": 2}]}',
+        '{"vicsee_credits": {"1": 1}}',
+    ],
+)
+def test_a_price_file_that_cannot_be_is_refused_in_a_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError, match="ENLARGER_PRICES") as refusal:
+        _with_prices(tmp_path, text)
+    assert "\n" not in str(refusal.value)
+
+
+def _with_prices(folder: Path, text: str) -> Settings:
+    file = folder / "prices.json"
+    file.write_text(text)
+    return Settings.from_environment({"ENLARGER_PRICES": str(file)})

@@ -1,0 +1,90 @@
+"""Bringing a job to each of its states, by the real worker with a tiny engine."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from inference.errors import CorruptImage, ImageError
+from inference.params import UpscaleParams
+from jobs.job import Status
+from jobs.lease import Leases
+from jobs.records import find_job, next_put
+from jobs.worker import Worker
+from tests.running import Hints, Running, picture
+
+LEASE_MS = 30_000
+RESULT = picture(4, 4)
+
+
+@dataclass(frozen=True)
+class Enlarged:
+    """What an engine returns."""
+
+    data: bytes = RESULT
+    width_px: int = 4
+    height_px: int = 4
+    network: str = "tiny"
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """An engine to which every picture enlarges to the same, or has the same error."""
+
+    error: ImageError | None = None
+
+    def upscale(
+        self, source: bytes, params: UpscaleParams, *, progress: Callable[[int, int], None]
+    ) -> Enlarged:
+        assert source
+        assert params.factor
+        progress(1, 1)
+        if self.error is not None:
+            raise self.error
+        return Enlarged()
+
+
+def complete(service: Running, job_id: UUID) -> None:
+    """Have the job worked on, with a result."""
+    _worker(service, Tiny()).work(job_id)
+
+
+def fail(service: Running, job_id: UUID) -> None:
+    """Have the job worked on, in vain."""
+    _worker(service, Tiny(CorruptImage())).work(job_id)
+
+
+def start(service: Running, job_id: UUID, *, progress: int = 0) -> None:
+    """Have a worker take the job and come that far."""
+    leases = _leases(service)
+    kept = find_job(service.services.kv, job_id)
+    assert kept is not None
+    taken = leases.take(kept)
+    assert taken is not None
+    leases.renew(taken, progress)
+
+
+def cancel(service: Running, job_id: UUID) -> None:
+    """Record the job as cancelled."""
+    kv = service.services.kv
+    kept = find_job(kv, job_id)
+    assert kept is not None
+    changes = {"status": Status.CANCELLED, "ended_at_ms": service.services.clock()}
+    kv.commit(next_put(kept.job.model_copy(update=changes), replaces=kept.version, due=None))
+
+
+def _worker(service: Running, engine: Tiny) -> Worker:
+    parts = service.services
+    return Worker(
+        kv=parts.kv,
+        objects=parts.objects,
+        engine=engine,
+        leases=_leases(service),
+        dispatcher=Hints(),
+        links=parts.links,
+        clock=parts.clock,
+    )
+
+
+def _leases(service: Running) -> Leases:
+    parts = service.services
+    return Leases(parts.kv, Hints(), parts.links, parts.clock, LEASE_MS)
