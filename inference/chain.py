@@ -20,7 +20,8 @@ class Chain(nn.Module):
 
     Even a factor of one is a network's work: enlarged by two and reduced, which restores.
     `radius_px` is in source pixels, and covers every network and the reduction. Reductions stay
-    aligned to source pixels, so that a tile gives what the whole picture would.
+    aligned to source pixels, so that a tile gives what the whole picture would. `input_scale` says
+    how much larger than the source the largest picture is that any of the networks is given.
     """
 
     def __init__(self, networks: Sequence[Network], *, scale: int) -> None:
@@ -29,6 +30,7 @@ class Chain(nn.Module):
         self.scale = scale
         grown, self.radius_px = 1, 0
         for network in networks:
+            self.input_scale = grown
             self.radius_px += -(-network.radius_px // grown)
             grown *= network.scale
         self._is_reducing = grown != scale

@@ -22,7 +22,9 @@ from inference.tiling import Tile, blend, plan
 Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 
-TILE_PX = 192
+LARGEST_INPUT_PX = 640
+"""The side of the largest picture that a network is given: on a CPU it takes about 700 MB."""
+
 BATCH_TILES = 1
 MAX_SOURCE_PIXELS = 100_000_000
 
@@ -78,10 +80,11 @@ class Engine:
 
 
 def enlarge(
-    picture: Picture, chain: Chain, *, progress: Progress, tile_px: int = TILE_PX
+    picture: Picture, chain: Chain, *, progress: Progress, largest_input_px: int = LARGEST_INPUT_PX
 ) -> Picture:
     """Colour through the chain and, unless it is all the same, alpha in a pass of its own."""
     height, width = picture.colour.shape[:2]
+    tile_px = largest_input_px // chain.input_scale
     tiles = plan(width, height, tile_px=tile_px, overlap_px=chain.radius_px)
     colour, alpha = picture.colour, picture.alpha
     if alpha is None or alpha.min() == alpha.max():

@@ -28,9 +28,9 @@ class Tile(NamedTuple):
 def plan(width: int, height: int, *, tile_px: int, overlap_px: int) -> tuple[Tile, ...]:
     """Tiles whose cores cover the picture exactly once, row by row.
 
-    Every window has the same size: `tile_px` square, or less where the picture itself is smaller.
-    A core stays at least `overlap_px` away from its window's edges, except at the picture's own:
-    with the network's radius for an overlap, tiled equals whole.
+    Every window has the same size: at most `tile_px` square, and no more than that many windows
+    need. A core stays at least `overlap_px` away from its window's edges, except at the picture's
+    own: with the network's radius for an overlap, tiled equals whole.
     """
     if tile_px <= 2 * overlap_px:
         raise ValueError(f"tiles of {tile_px} px leave nothing between overlaps of {overlap_px} px")
@@ -45,10 +45,11 @@ def plan(width: int, height: int, *, tile_px: int, overlap_px: int) -> tuple[Til
 
 def _axis(length: int, *, tile_px: int, overlap_px: int) -> list[tuple[Span, Span]]:
     """Windows spread evenly over one axis, each with its core: they meet in mid-overlap."""
-    window_px = min(length, tile_px)
-    slack_px = length - window_px
-    steps = -(-slack_px // (tile_px - 2 * overlap_px))
-    starts = [slack_px * i // steps for i in range(steps)] + [slack_px]
+    slack_px = max(0, length - tile_px)
+    count = 1 - (-slack_px // (tile_px - 2 * overlap_px))
+    window_px = -(-(length + (count - 1) * 2 * overlap_px) // count)
+    last = length - window_px
+    starts = [last * i // max(1, count - 1) for i in range(count)]
     seams = [(left + window_px + right) // 2 for left, right in pairwise(starts)]
     cores = pairwise([0, *seams, length])
     return [

@@ -25,8 +25,10 @@ def test_tiled_equals_whole(factor: Factor, width: int, height: int) -> None:
     picture = Picture(noise(height, width, 3))
     links = chain(factor, NETWORKS)
     tiled, whole = (
-        enlarge(picture, links, progress=silent, tile_px=tile_px).colour.astype(int)
-        for tile_px in (2 * links.radius_px + 15, 200)
+        enlarge(
+            picture, links, progress=silent, largest_input_px=tile_px * links.input_scale
+        ).colour.astype(int)
+        for tile_px in (2 * links.radius_px + 15, 100)
     )
     assert tiled.shape == whole.shape == (height * factor, width * factor, 3)
     assert np.abs(tiled - whole).max() <= 1
@@ -78,7 +80,7 @@ def test_progress_counts_tiles_over_both_passes() -> None:
     alpha = noise(100, 150)
     reports: list[tuple[int, int]] = []
     picture = Picture(noise(100, 150, 3), alpha)
-    enlarge(picture, chain(2, NETWORKS), tile_px=100,
+    enlarge(picture, chain(2, NETWORKS), largest_input_px=100,
             progress=lambda done, every: reports.append((done, every)))  # fmt: skip
     tiles = len(reports)
     assert tiles == 2 * 2

@@ -1,0 +1,1 @@
+"""Every figure the project states about itself comes out of here."""
