@@ -135,7 +135,7 @@ def jobs(
     include_models: Literal["true", "false"] = "false",
 ) -> JobPage:
     """The account's jobs, newest first; `search` is a whole job id."""
-    is_filtered = not (status is model is search is None)
+    is_filtered = any(each is not None for each in (status, model, search))
     looked_at_most = MAX_JOBS_SCANNED if is_filtered else limit + 1
     before = None if cursor is None else _job_of_cursor(cursor)
     if search is None:

@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from handlers.apiframe_errors import answer_errors
-from handlers.auth import ServicesOf
+from handlers.auth import ServicesOf, guarded_route, services_of
 from jobs.errors import UploadRefused
 from jobs.links import UPLOADS, job_of_result
 from jobs.records import find_job
@@ -19,14 +19,22 @@ from storage.objects import Objects, Stored
 MAX_PUT_BYTES = 20 * 1024 * 1024
 SIGNED_FOR_S = 600
 
-files = APIRouter()
+
+def let_in(request: Request) -> None:
+    """Only a file that a place is reserved for comes in: of others, no byte is read."""
+    services_of(request).uploads.check_reserved(request.path_params["name"])
+
+
+served = APIRouter()
+reserved = APIRouter(route_class=guarded_route(let_in))
 
 
 def create_files(services: Services) -> FastAPI:
     """The app to be mounted at `/files`."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.services = services
-    app.include_router(files)
+    app.include_router(served)
+    app.include_router(reserved)
     answer_errors(app)
     return app
 
@@ -35,7 +43,7 @@ async def _body(request: Request) -> bytes:
     return await request.body()
 
 
-@files.api_route("/{name:path}", methods=["GET", "HEAD"])
+@served.api_route("/{name:path}", methods=["GET", "HEAD"])
 def get_file(name: str, services: ServicesOf) -> Response:
     """The file, or a redirect to where the object store serves it; 410 once its time is over."""
     _check_served(name, services)
@@ -43,7 +51,7 @@ def get_file(name: str, services: ServicesOf) -> Response:
     return RedirectResponse(address, 302) if address else streamed(services.objects, name)
 
 
-@files.put("/{name:path}", status_code=204)
+@reserved.put("/{name:path}", status_code=204)
 def put_file(
     name: str, request: Request, services: ServicesOf, data: Annotated[bytes, Depends(_body)]
 ) -> None:

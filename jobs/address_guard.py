@@ -80,6 +80,8 @@ def parsed(url: str) -> Target | None:
 
     Spaces and letters beyond ASCII are percent-encoded, as browsers do it, but not in the host.
     """
+    if len(url) > MAX_URL_CHARS:
+        return None  # before the work, which grows with the length
     # Half a surrogate pair, which JSON can carry, has no encoding and becomes a question mark.
     match = _URL.fullmatch(_percent_encoded(url.encode(errors="replace")))
     if match is None or _CONTROL.search(url):

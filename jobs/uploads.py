@@ -78,12 +78,7 @@ class Uploads:
 
     def fill(self, object_name: str, data: bytes, *, content_type: str) -> None:
         """Keep the bytes that a reservation was made for, once."""
-        item = self._item(object_name)
-        if item is None:
-            raise UploadRefused("No upload was reserved at this address, or its time is over")
-        upload = Upload.model_validate(item.value)
-        if upload.is_filled:
-            raise UploadRefused("This upload has been made already")
+        item, upload = self._reserved(object_name)
         if content_type != upload.content_type:
             raise UploadRefused(f"The upload was reserved for {upload.content_type}")
         if len(data) != upload.size_bytes:
@@ -96,6 +91,10 @@ class Uploads:
             self.kv.commit(_put(filled, replaces=item.version))
         except Conflict as error:
             raise UploadRefused("This upload has been made already") from error
+
+    def check_reserved(self, object_name: str) -> None:
+        """Raise `UploadRefused` unless a reservation of that name waits to be filled."""
+        self._reserved(object_name)
 
     def find(self, object_name: str) -> Upload | None:
         """The filled upload of that name whose time is not over."""
@@ -127,6 +126,15 @@ class Uploads:
             expires_at_ms=self.clock() + KEPT_MS,
             is_filled=is_filled,
         )
+
+    def _reserved(self, object_name: str) -> tuple[Item, Upload]:
+        item = self._item(object_name)
+        if item is None:
+            raise UploadRefused("No upload was reserved at this address, or its time is over")
+        upload = Upload.model_validate(item.value)
+        if upload.is_filled:
+            raise UploadRefused("This upload has been made already")
+        return item, upload
 
     def _item(self, object_name: str) -> Item | None:
         item = self.kv.get(_key(object_name)) if is_upload(object_name) else None

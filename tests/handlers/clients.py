@@ -1,5 +1,6 @@
 """A customer of each dialect, and what a request has left behind at the service."""
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from tests.running import Customer, Running
 
 TOPAZ = "topaz-image-upscale"
 CLARITY = "clarity-upscale"
+PATIENCE_S = 10.0
 NOWHERE = "http://127.0.0.1:9/never-asked.png"
 """A source for requests that must be refused before it is fetched."""
 
@@ -125,6 +127,15 @@ def kept_job(service: Running, job_id: UUID) -> Job:
     kept = find_job(service.services.kv, job_id)
     assert kept is not None
     return kept.job
+
+
+def raw_status(service: Running, lines: list[str]) -> int:
+    """The status of the answer to these lines alone, which no client has tidied up."""
+    with socket.create_connection(("127.0.0.1", httpx2.URL(service.url).port or 0)) as connection:
+        connection.settimeout(PATIENCE_S)
+        connection.sendall("\r\n".join(lines).encode())
+        with connection.makefile("rb") as answer:
+            return int(answer.readline().split()[1])
 
 
 def assert_refused(

@@ -1,16 +1,14 @@
 """Our own file addresses: results, uploads, and what is not served."""
 
-import socket
 from collections.abc import Iterator
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-import httpx2
 import pytest
 
 from jobs.links import source_name
 from storage.folder import FolderObjects
 from storage.objects import read
-from tests.handlers.clients import TOPAZ, Apiframe
+from tests.handlers.clients import TOPAZ, Apiframe, raw_status
 from tests.handlers.working import RESULT, complete, fail
 from tests.running import Clock, Origin, Running, made, picture, running
 
@@ -140,6 +138,11 @@ def test_nothing_but_a_reservation_can_be_put(
     assert service.http.get(f"/files/images/{job_id}-1.jpg").content == RESULT
 
 
+def test_a_file_without_a_place_is_refused_before_a_byte_is_read(service: Running) -> None:
+    lines = ["PUT /files/uploads/x.png HTTP/1.1", "Host: test", "Content-Length: 1000", "", ""]
+    assert raw_status(service, lines) == 400
+
+
 def test_a_store_with_addresses_of_its_own_is_redirected_to(
     redirecting: Running, origin: Origin, clock: Clock
 ) -> None:
@@ -163,16 +166,11 @@ def test_a_file_may_be_asked_for_by_its_head_alone(
 
 def _result(apiframe: Apiframe, photo: str, **params: str) -> str:
     job_id = apiframe.submitted(photo, **params)
-    complete(apiframe.service, UUID(str(job_id)))
+    complete(apiframe.service, job_id)
     address: str = apiframe.get(f"/jobs/{job_id}").json()["result"]["images"][0]
     return address
 
 
 def _status(service: Running, method: str, path: str) -> int:
     """The status of a request whose path is sent as it is: clients would tidy it up."""
-    port = httpx2.URL(service.url).port
-    lines = [f"{method} {path} HTTP/1.1", "Host: test", "Content-Length: 0", "", ""]
-    with socket.create_connection(("127.0.0.1", port or 0)) as connection:
-        connection.sendall("\r\n".join(lines).encode())
-        answer = connection.makefile("rb").readline()
-    return int(answer.split()[1])
+    return raw_status(service, [f"{method} {path} HTTP/1.1", "Host: test", "", ""])

@@ -11,9 +11,10 @@ import pytest
 from handlers.idempotency import MAX_KEY_CHARS
 from tests.handlers.clients import NOWHERE, Apiframe, VicSee, topaz_body
 from tests.handlers.working import complete
-from tests.running import Origin, Running
+from tests.running import Clock, Origin, Running
 
 AT_ONCE = 20
+DAY_S = 24 * 60 * 60
 
 
 def test_a_replay_answers_with_the_same_job_and_its_status_now(
@@ -135,6 +136,16 @@ def test_requests_at_the_same_moment_make_one_job_and_one_hold(
     left = apiframe.left()
     assert (left.balance.available, left.balance.held, len(left.jobs)) == (992, 8, 1)
     assert len(left.files) == len(files_before) + 1
+
+
+def test_a_key_is_remembered_for_a_day_and_not_for_ever(
+    apiframe: Apiframe, photo: str, clock: Clock
+) -> None:
+    first = apiframe.topaz(photo, idempotency_key="one").json()
+    clock.advance(seconds=DAY_S)
+    assert apiframe.topaz(photo, idempotency_key="one").json() == first
+    clock.advance(seconds=DAY_S)
+    assert apiframe.topaz(photo, idempotency_key="one").json() != first
 
 
 def test_the_other_dialect_replays_too(vicsee: VicSee, photo: str) -> None:
