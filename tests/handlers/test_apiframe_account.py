@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 import pytest
+from fastapi.openapi.models import OpenAPI
 
 from handlers.apiframe import MAX_UPLOAD_BYTES
 from tests.handlers.clients import CLARITY, TOPAZ, Apiframe
@@ -179,8 +180,10 @@ def test_the_openapi_document_lists_every_route_and_which_need_a_key(service: Ru
     }
 
 
-def test_the_openapi_document_is_whole(service: Running) -> None:
-    document = service.http.get("/v2/openapi.json").json()
+@pytest.mark.parametrize("prefix", ["/v2", "/api/v1"])
+def test_the_openapi_document_is_valid_and_whole(service: Running, prefix: str) -> None:
+    document = service.http.get(f"{prefix}/openapi.json").json()
+    OpenAPI.model_validate(document)
     for reference in _references(document):
         found: Any = document
         for part in reference.removeprefix("#/").split("/"):

@@ -1,5 +1,6 @@
 """`POST /v2/images/upscale`: what is accepted, with which defaults, at which price."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -365,6 +366,19 @@ def test_too_many_unfinished_jobs_wait_their_turn(service: Running, photo: str) 
     assert list(answer.json()) == ["error"]
     assert int(answer.headers["Retry-After"]) > 0
     assert busy.left() == before
+
+
+def test_limits_hold_when_many_submit_at_once(service: Running, photo: str) -> None:
+    customers = (
+        Apiframe(service, service.account(credits=5 * 8 + 7)),
+        Apiframe(service, service.account(max_in_flight=5)),
+    )
+    for customer, refused in zip(customers, (402, 429), strict=True):
+        with ThreadPoolExecutor(15) as threads:
+            answers = list(threads.map(customer.topaz, [photo] * 15))
+        statuses = [answer.status_code for answer in answers]
+        assert (statuses.count(202), statuses.count(refused)) == (5, 10)
+        assert len(customer.left().jobs) == customer.left().balance.in_flight == 5
 
 
 def test_the_operators_own_prices_hold(

@@ -1,5 +1,6 @@
 """The VicSee dialect besides submitting: keys, the daily quota, tasks, uploads and lists."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -114,6 +115,17 @@ def test_submissions_count_and_polls_do_not(service: Running, clock: Clock, phot
     seen.append(_quota(vicsee.upscale(image_url="")))
     remaining = ("8", "7", "7", "7", "7", "6")
     assert seen == [("9", left, _midnight(clock)) for left in remaining]
+
+
+def test_the_days_requests_are_counted_exactly_in_parallel(service: Running) -> None:
+    vicsee = VicSee(service, service.account(daily_requests=10))
+
+    def submit(_: int) -> int:
+        return vicsee.upscale(image_url="").status_code
+
+    with ThreadPoolExecutor(20) as threads:
+        statuses = list(threads.map(submit, range(30)))
+    assert (statuses.count(400), statuses.count(429)) == (10, 20)
 
 
 def test_the_day_ends_at_midnight_utc(service: Running, clock: Clock, photo: str) -> None:
