@@ -49,7 +49,7 @@ BUILT_IN_X2 = Weights(
     file="builtin_x2.safetensors",
     scale=2,
     licence="Apache-2.0",
-    sha256="2ba9fb4384d15403884a6e3e03eaa50e28535096343c63373d74a5ad71d33820",
+    sha256="5a1f9507d3edffb68a86b79720df612c07cc9cf7b9a9cee0a7549073d3add493",
     attribution=_TRAINING_SET,
 )
 BUILT_IN_X4 = Weights(

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from inference.errors import NotANumber
 from inference.network import Network
 from inference.params import Factor
 
@@ -16,7 +18,7 @@ KERNEL_RADIUS = 2  # of the antialiased bicubic, in the pixels that it reduces t
 
 
 class Chain(nn.Module):
-    """RGB in 0..1, (n, 3, h, w) -> (n, 3, scale * h, scale * w), within 0..1.
+    """RGB in 0..1, (n, 3, h, w) -> (n, 3, scale * h, scale * w), within 0..1, or `NotANumber`.
 
     Even a factor of one is a network's work: enlarged by two and reduced, which restores.
     `radius_px` is in source pixels, and covers every network and the reduction. Reductions stay
@@ -40,7 +42,10 @@ class Chain(nn.Module):
     def forward(self, picture: Tensor) -> Tensor:
         enlarged = picture
         for network in self.networks:
-            enlarged = network(enlarged).clamp(0, 1)
+            enlarged = network(enlarged)
+            if not torch.isfinite(enlarged).all():  # clamping would make infinity white
+                raise NotANumber
+            enlarged = enlarged.clamp(0, 1)
         if not self._is_reducing:
             return enlarged
         size = [side * self.scale for side in picture.shape[2:]]

@@ -24,8 +24,7 @@ from torch.nn import functional as F
 from inference.network import BLOCKS, CHANNELS, Network
 from training import pictures
 
-CROP_PX = 32
-DEGRADED_SHARE = 0.28
+CROP_PX = 48
 PEAK_RATE, LAST_RATE, WARM_STEPS = 1e-3, 1e-6, 100
 EMA_DECAY = 0.999
 VALIDATION_CROP_PX = 128
@@ -78,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             group["lr"] = rate * min(1, (step + 1) / WARM_STEPS)
 
         small, large = pictures.batch(
-            train, dice, size=args.batch, crop_px=CROP_PX, degraded_share=DEGRADED_SHARE
+            train, dice, size=args.batch, crop_px=CROP_PX, degraded_share=args.degraded_share
         )
         with torch.autocast("cpu", torch.bfloat16):  # twice as fast; the weights stay fp32
             enlarged = network(small)
@@ -150,7 +149,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--state", type=Path, help="a checkpoint to keep and to go on from")
     parser.add_argument("--start-from", type=Path, help="weights of another scale")
     parser.add_argument("--credit", default="", help="the training set's credit line")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--degraded-share", type=float, default=0.28, help="of the crops")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--validate-every", type=int, default=1000, help="steps")
     return parser.parse_args(argv)

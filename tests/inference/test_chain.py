@@ -71,7 +71,7 @@ def test_every_factor_has_a_recipe() -> None:
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_numbers_that_are_none_are_never_delivered(bad: float) -> None:
     broken = Network(scale=2)
-    torch.nn.init.constant_(broken.fuse.weight, bad)
+    torch.nn.init.constant_(broken.tail.weight, bad)
     with pytest.raises(NotANumber):
         enlarge(Picture(noise(9, 9)), Chain([broken], scale=2), progress=silent)
 

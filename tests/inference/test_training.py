@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
     with (tmp_path / "manifest.csv").open("w", newline="") as manifest:
         csv.writer(manifest).writerows([("file", "split", "group"), *files])
     for i, (name, _, _) in enumerate(files):
-        scene(170 + i, 161).save(tmp_path / name)
+        scene(240 + i, 225).save(tmp_path / name)
     return tmp_path
 
 
