@@ -1,0 +1,147 @@
+"""The sweeper: hints at all that is due, survives what fails, and stays short."""
+
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from billing.keys import Caller
+from jobs.job import Status
+from jobs.records import JOBS, RETENTION
+from jobs.sweeper import MAX_PER_QUEUE
+from jobs.uploads import UPLOADS_QUEUE
+from jobs.webhooks import DELIVERIES
+from storage.kv import Due, Key, Put, Unavailable
+from storage.objects import read
+from tests.jobs.machine import PICTURE, Crash, Machine, told_at
+from tests.running import DISPATCH_GRACE_MS, Clock, Origin
+from tests.watched import WatchedStore
+
+
+def plant(machine: Machine, queue: str, count: int) -> None:
+    """Put items that are due in a queue, of no use to anybody."""
+    puts = [
+        Put(Key("planted", f"{queue} {number:04}"), {}, due=Due(queue, number))
+        if queue != JOBS
+        else Put(Key("planted", f"{UUID(int=number)}"), {}, due=Due(queue, number))
+        for number in range(count)
+    ]
+    for start in range(0, count, 25):
+        machine.kv.commit(*puts[start : start + 25])
+
+
+def test_a_job_whose_hint_was_lost_is_found_after_the_grace(
+    machine: Machine, caller: Caller, clock: Clock
+) -> None:
+    job = machine.submit(caller)
+    machine.hints.jobs.clear()
+    clock.now_ms += DISPATCH_GRACE_MS - 1
+    machine.sweep()
+    assert machine.hints.jobs == []
+    clock.now_ms += 1
+    machine.sweep()
+    assert machine.hints.jobs == [job.id]
+
+
+def test_a_delivery_whose_hint_was_lost_is_found(
+    machine: Machine, caller: Caller, origin: Origin
+) -> None:
+    job = machine.submit(caller, webhook=told_at(f"{origin.url}/hook"))
+    machine.work(job.id)
+    machine.hints.deliveries.clear()
+    machine.deliver()
+    assert len(origin.received) == 1
+    machine.deliver()
+    assert len(origin.received) == 1
+
+
+def test_what_has_ended_and_been_tidied_is_not_looked_at_again(
+    machine: Machine, caller: Caller, clock: Clock
+) -> None:
+    job = machine.submit(caller)
+    machine.work(job.id)
+    machine.sweep()
+    machine.hints.jobs.clear()
+    clock.advance(seconds=24 * 3600)
+    watched = WatchedStore(machine.kv)
+    replace(machine, kv=watched).sweep()
+    assert watched.calls == 5  # four queues and the purge: nothing was due
+    assert machine.hints.jobs == []
+
+
+@pytest.mark.parametrize("queue", [RETENTION, UPLOADS_QUEUE])
+def test_a_broken_record_does_not_keep_the_others_waiting(
+    machine: Machine, caller: Caller, clock: Clock, queue: str
+) -> None:
+    job = machine.submit(caller)
+    machine.work(job.id)
+    upload = machine.services.uploads.receive(caller.account_id, PICTURE)
+    plant(machine, queue, 3)
+    clock.now_ms = upload.expires_at_ms
+    machine.sweep()
+    assert read(machine.objects, job.source.object_name) is None
+    assert read(machine.objects, upload.object_name) is None
+
+
+def test_a_store_that_fails_once_costs_one_item_a_sweep(machine: Machine, caller: Caller) -> None:
+    jobs = [machine.submit(caller) for _ in range(3)]
+    for job in jobs:
+        machine.work(job.id)
+
+    def fail(call: int) -> None:
+        if call == 3:  # three queues were asked; this is the first job that is tidied
+            raise Unavailable
+
+    replace(machine, kv=WatchedStore(machine.kv, before=fail)).sweep()
+    left = [job for job in jobs if read(machine.objects, job.source.object_name)]
+    assert len(left) == 1
+    machine.sweep()
+    assert read(machine.objects, left[0].source.object_name) is None
+
+
+@pytest.mark.parametrize("queue", [JOBS, DELIVERIES])
+def test_a_sweep_takes_a_bounded_number_from_a_queue(machine: Machine, queue: str) -> None:
+    plant(machine, queue, MAX_PER_QUEUE + 5)
+    machine.sweep()
+    assert len(machine.hints.jobs) + len(machine.hints.deliveries) == MAX_PER_QUEUE
+
+
+def test_what_has_expired_is_purged(machine: Machine, clock: Clock) -> None:
+    machine.kv.commit(Put(Key("p", "old"), {}, expires_at_ms=clock() + 1))
+    clock.now_ms += 1
+    machine.sweep()
+    assert machine.kv.purge(limit=1) == 0
+
+
+def test_a_hint_and_a_sweep_together_work_on_a_job_once(
+    machine: Machine, caller: Caller, clock: Clock
+) -> None:
+    job = machine.submit(caller)
+    clock.now_ms += DISPATCH_GRACE_MS
+    machine.sweep_and_work()
+    machine.work(job.id)
+    assert machine.engine.calls == 1
+    assert machine.job(job.id).status is Status.COMPLETED
+
+
+def test_a_sweeper_that_dies_at_any_call_leaves_the_rest_to_the_next(
+    machine: Machine, caller: Caller
+) -> None:
+    jobs = [machine.submit(caller) for _ in range(2)]
+    for job in jobs:
+        machine.work(job.id)
+    for at in range(20):
+
+        def die(call: int, at: int = at) -> None:
+            if call == at:
+                raise Crash
+
+        watched = WatchedStore(machine.kv, after=die)
+        try:
+            replace(machine, kv=watched).sweep()
+        except Crash:
+            continue
+        break
+    assert watched.calls == 5
+    assert [read(machine.objects, job.source.object_name) for job in jobs] == [None, None]
+    assert machine.contradictions() == []

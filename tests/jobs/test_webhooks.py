@@ -1,0 +1,166 @@
+"""What a webhook says to the byte, how it is signed, and when it is tried again."""
+
+import hashlib
+import hmac
+import json
+
+import pytest
+from standardwebhooks import Webhook as StandardWebhook
+from standardwebhooks import WebhookVerificationError
+
+from billing.accounts import new_account
+from jobs.ids import iso_utc, system_clock
+from jobs.job import Status, WebhookEvent
+from jobs.links import Links
+from jobs.webhooks import (
+    RETRY_DELAYS_S,
+    Delivery,
+    HmacKey,
+    announcement,
+    headers,
+    next_attempt_at_ms,
+    payload,
+)
+from tests.jobs.machine import PUBLIC_URL
+from tests.jobs.test_job import FAILURE, NOW_MS, RESULT, a_job
+
+LINKS = Links(PUBLIC_URL)
+EVENTS: tuple[WebhookEvent, ...] = ("progress", "completed", "failed")
+RUNNING = a_job(Status.PROCESSING, events=EVENTS).advanced(42)
+COMPLETED = RUNNING.completed(RESULT, now_ms=NOW_MS + 1)
+FAILED = RUNNING.failed(FAILURE, now_ms=NOW_MS + 1)
+ACCOUNT = new_account("Ada", now_ms=NOW_MS)
+JOB_ID = "00000000-0000-0000-0000-000000000007"
+
+
+def delivery_of(event: WebhookEvent = "completed", *, attempts: int = 0) -> Delivery:
+    job = {"progress": RUNNING, "completed": COMPLETED, "failed": FAILED}[event]
+    (put,) = announcement(job, event, links=LINKS, now_ms=NOW_MS)
+    return Delivery.model_validate(put.value).model_copy(update={"attempts": attempts})
+
+
+def signed(
+    delivery: Delivery, *, hmac_key: HmacKey = "raw", now_ms: int = NOW_MS
+) -> dict[str, str]:
+    return headers(
+        delivery, webhook_secret=ACCOUNT.webhook_secret, hmac_key=hmac_key, now_ms=now_ms
+    )
+
+
+def test_completed_says_what_the_contract_lists() -> None:
+    assert payload(COMPLETED, "completed", links=LINKS) == {
+        "event": "completed",
+        "jobId": JOB_ID,
+        "status": "COMPLETED",
+        "progress": 100,
+        "result": {"images": ["https://enlarger.test/files/images/a-1.png"]},
+        "model": "topaz-image-upscale",
+        "creditCost": 8,
+        "completedAt": "2027-01-15T08:00:00.001Z",
+    }
+
+
+def test_failed_says_what_the_contract_lists() -> None:
+    assert payload(FAILED, "failed", links=LINKS) == {
+        "event": "failed",
+        "jobId": JOB_ID,
+        "status": "FAILED",
+        "error": "The image is damaged",
+        "model": "topaz-image-upscale",
+    }
+
+
+def test_progress_says_what_the_contract_lists() -> None:
+    assert payload(RUNNING, "progress", links=LINKS) == {
+        "event": "progress",
+        "jobId": JOB_ID,
+        "status": "PROCESSING",
+        "progress": 42,
+        "model": "topaz-image-upscale",
+    }
+
+
+def test_an_end_that_has_not_come_cannot_be_told() -> None:
+    with pytest.raises(ValueError, match="neither result nor failure"):
+        payload(RUNNING, "completed", links=LINKS)
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_only_what_was_asked_for_is_announced(event: WebhookEvent) -> None:
+    others = tuple(other for other in EVENTS if other != event)
+    deaf = a_job(Status.PROCESSING, events=others)
+    assert announcement(deaf, event, links=LINKS, now_ms=NOW_MS) == ()
+    assert announcement(a_job(), event, links=LINKS, now_ms=NOW_MS) == ()
+    assert json.loads(delivery_of(event).body)["event"] == event
+
+
+def test_each_event_has_an_id_of_its_own() -> None:
+    assert delivery_of("completed").webhook_id == f"msg_{JOB_ID}_completed"
+    assert delivery_of("failed").webhook_id == f"msg_{JOB_ID}_failed"
+    assert delivery_of("progress").webhook_id == f"msg_{JOB_ID}_progress-0-42"
+
+
+def test_the_standard_signature_satisfies_the_standards_own_library() -> None:
+    delivery = delivery_of()
+    sent = signed(delivery, now_ms=system_clock())
+    lower = {name.lower(): value for name, value in sent.items()}
+    verifier = StandardWebhook(ACCOUNT.webhook_secret)
+    assert verifier.verify(delivery.body, lower) == json.loads(delivery.body)
+    with pytest.raises(WebhookVerificationError):
+        verifier.verify(delivery.body.replace("100", "101"), lower)
+    with pytest.raises(WebhookVerificationError):
+        verifier.verify(delivery.body, lower | {"webhook-id": "msg_other"})
+    with pytest.raises(WebhookVerificationError):
+        StandardWebhook("whsec_" + "A" * 44).verify(delivery.body, lower)
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("reading", ["raw", "hex"])
+def test_apiframes_signature_is_an_hmac_by_the_digest_of_the_api_key(
+    event: WebhookEvent, reading: HmacKey
+) -> None:
+    digest = hashlib.sha256(b"afk_some key").hexdigest()
+    delivery = delivery_of(event).model_copy(update={"key_sha256": digest})
+    key = bytes.fromhex(digest) if reading == "raw" else digest.encode("ascii")
+    sent = signed(delivery, hmac_key=reading)
+    expected = hmac.new(key, delivery.body.encode(), hashlib.sha256).hexdigest()
+    assert sent["X-Webhook-Signature"] == f"sha256={expected}"
+    assert sent["X-Webhook-Event"] == event
+    assert sent["Content-Type"] == "application/json"
+
+
+def test_the_timestamp_is_that_of_the_attempt_in_seconds() -> None:
+    assert signed(delivery_of(), now_ms=NOW_MS + 1999)["webhook-timestamp"] == "1800000001"
+
+
+@pytest.mark.parametrize(("attempts", "wait_s"), list(enumerate(RETRY_DELAYS_S, start=1)))
+def test_each_attempt_waits_longer_than_the_last(attempts: int, wait_s: int) -> None:
+    delivery = delivery_of(attempts=attempts)
+    at_ms = next_attempt_at_ms(delivery, now_ms=NOW_MS, retry_after_s=None)
+    assert at_ms == NOW_MS + wait_s * 1000
+
+
+def test_the_schedule_is_the_standards_and_then_over() -> None:
+    hours = [round(delay / 3600, 3) for delay in RETRY_DELAYS_S]
+    assert hours == [0.001, 0.083, 0.5, 2, 5, 10, 14, 20, 24]
+    last = delivery_of(attempts=len(RETRY_DELAYS_S) + 1)
+    assert next_attempt_at_ms(last, now_ms=NOW_MS, retry_after_s=None) is None
+    assert next_attempt_at_ms(last, now_ms=NOW_MS, retry_after_s=60) is None
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "wait_s"), [(0, 5), (4, 5), (5, 5), (900, 900), (86_400, 86_400), (10**9, 86_400)]
+)
+def test_a_receiver_can_lengthen_the_wait_to_a_day_at_most(asked_s: int, wait_s: int) -> None:
+    at_ms = next_attempt_at_ms(delivery_of(attempts=1), now_ms=NOW_MS, retry_after_s=asked_s)
+    assert at_ms == NOW_MS + wait_s * 1000
+
+
+def test_progress_is_told_once_or_not() -> None:
+    told = delivery_of("progress", attempts=1)
+    assert next_attempt_at_ms(told, now_ms=NOW_MS, retry_after_s=5) is None
+
+
+def test_times_are_iso_8601_with_milliseconds() -> None:
+    assert iso_utc(0) == "1970-01-01T00:00:00.000Z"
+    assert iso_utc(NOW_MS + 23) == "2027-01-15T08:00:00.023Z"
