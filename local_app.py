@@ -4,13 +4,14 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
 from uuid import UUID
 
 import uvicorn
 
 from handlers.app import create_app
 from handlers.cli import create_cli
-from handlers.settings import Settings
+from handlers.settings import Settings, SettingsError
 from inference.catalogue import installed_models
 from jobs.courier import Courier
 from jobs.dispatch import HintThreads
@@ -20,7 +21,7 @@ from jobs.outbound import Outbound
 from jobs.retention import Retention
 from jobs.services import Services, compose
 from jobs.sweeper import Sweeper
-from jobs.worker import Worker
+from jobs.worker import Engine, Worker
 from storage.folder import FolderObjects
 from storage.kv import Key, KeyValue
 from storage.sqlite import SqliteKeyValue
@@ -39,8 +40,23 @@ def open_store(settings: Settings) -> KeyValue:
     return SqliteKeyValue(settings.store_path, clock=system_clock)
 
 
+def load_engine() -> Engine:
+    """The engine, if its packages are installed; they take seconds to load."""
+    try:
+        from inference.engine import Engine as TorchEngine
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"{error.name} is missing: enlarging needs the package's extra, 'enlarger[engine]'"
+        ) from error
+    return TorchEngine()
+
+
 def serve(settings: Settings, kv: KeyValue, *, host: str, port: int) -> None:
     """Serve until told to stop: the web app in this thread, the work in others."""
+    if settings.workers and find_spec("torch") is None:
+        raise SettingsError(
+            "torch is missing: install 'enlarger[engine]', or set ENLARGER_WORKERS=0"
+        )
     dispatcher = LocalDispatcher()
     settings.objects_path.mkdir(parents=True, exist_ok=True)
     services = compose(
@@ -49,7 +65,7 @@ def serve(settings: Settings, kv: KeyValue, *, host: str, port: int) -> None:
         outbound=Outbound(allow=settings.outbound_allow),
         dispatcher=dispatcher,
         clock=system_clock,
-        public_url=settings.public_url or f"http://{host}:{port}",
+        public_url=settings.public_url_at(host, port),
         prices=settings.prices,
         models=installed_models(),
         max_source_pixels=settings.max_source_megapixels * 1_000_000,
@@ -132,14 +148,12 @@ class Background:
             self._stopping.wait(SWEEP_EVERY_S)
 
     def _worker(self) -> Worker:
-        from inference.engine import Engine
-
         parts = self._services
         lease_ms = int(self._settings.lease_s * 1000)
         return Worker(
             kv=parts.kv,
             objects=parts.objects,
-            engine=Engine(),
+            engine=load_engine(),
             leases=Leases(parts.kv, self._dispatcher, parts.links, parts.clock, lease_ms),
             dispatcher=self._dispatcher,
             links=parts.links,
@@ -159,7 +173,10 @@ class Background:
 
 def main() -> None:
     """The `enlarger` command."""
-    create_cli(environment=os.environ, open_store=open_store, serve=serve)()
+    cli = create_cli(
+        environment=os.environ, open_store=open_store, load_engine=load_engine, serve=serve
+    )
+    cli()
 
 
 if __name__ == "__main__":

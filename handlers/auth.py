@@ -78,6 +78,11 @@ def services_of(request: Request) -> Services:
     return services
 
 
+async def _services(request: Request) -> Services:
+    # A coroutine, so that FastAPI does not send such a trifle to its thread pool.
+    return services_of(request)
+
+
 async def caller_of(request: Request) -> Caller:
     """The caller whom the route class has let in; a FastAPI dependency."""
     caller: Caller = request.state.caller
@@ -85,4 +90,4 @@ async def caller_of(request: Request) -> Caller:
 
 
 CallerOf = Annotated[Caller, Depends(caller_of)]
-ServicesOf = Annotated[Services, Depends(services_of)]
+ServicesOf = Annotated[Services, Depends(_services)]

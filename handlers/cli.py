@@ -1,8 +1,8 @@
 """The command line: `enlarger serve`, `upscale`, `accounts`, `keys`, `credits` and `ledger`."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -23,10 +23,12 @@ from billing.administration import (
 from billing.errors import BillingError
 from billing.keys import IssuedKey, KeyState
 from handlers.settings import PREFIX, Settings, SettingsError
+from handlers.terms import TOPAZ
 from handlers.welcome import welcome
 from inference.errors import InferenceError
 from inference.params import UpscaleParams
 from jobs.ids import system_clock
+from jobs.worker import Engine
 from storage.kv import KeyValue, StoreError
 from storage.objects import ObjectsError
 
@@ -42,6 +44,7 @@ _TOLD = (BillingError, FileUnusable, InferenceError, SettingsError, StoreError, 
 """What is told in a line; any other error is a defect, and shows where it comes from."""
 
 OpenStore = Callable[[Settings], KeyValue]
+LoadEngine = Callable[[], Engine]
 
 
 class Serve(Protocol):
@@ -59,18 +62,22 @@ KeyId = Annotated[str, typer.Argument(help="The key's id, key_…")]
 
 
 def create_cli(
-    *, environment: Mapping[str, str], open_store: OpenStore, serve: Serve
+    *,
+    environment: Mapping[str, str],
+    open_store: OpenStore,
+    load_engine: LoadEngine,
+    serve: Serve,
 ) -> Callable[..., None]:
     """The `enlarger` command over the given stores and server; it takes words, else `sys.argv`'s.
 
     What is wrong with the operator's input is one line on standard error and exit status 2.
     """
-    command = Commands(environment, open_store, serve)
+    command = Commands(environment, open_store, load_engine, serve)
     cli = typer.Typer(
         help="A self-hosted image upscaling service.", no_args_is_help=True, add_completion=False
     )
     cli.command("serve")(command.serve)
-    cli.command("upscale")(upscale)
+    cli.command("upscale")(command.upscale)
     groups: tuple[tuple[str, str, dict[str, Callable[..., None]]], ...] = (
         ("accounts", "Who pays.", {"create": command.create_account}),
         (
@@ -95,53 +102,19 @@ def create_cli(
     return partial(_run, cli)
 
 
-def upscale(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A JPEG, PNG or WebP file.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Its suffix says the format.")],
-    factor: Annotated[int, typer.Option(help="1, 2, 4, 6 or 8.")] = 4,
-) -> None:
-    """Enlarge one file, here, with no server."""
-    format_ = _SUFFIXES.get(target.suffix.lower())
-    if format_ is None:
-        raise FileUnusable(f"OUT must end in one of {', '.join(_SUFFIXES)}, not be {target.name}")
-    try:
-        params = UpscaleParams.model_validate(
-            {
-                "model": "topaz-image-upscale",
-                "slot": "standard-v2",
-                "factor": factor,
-                "output_format": format_,
-            }
-        )
-    except ValidationError:
-        raise SettingsError(f"--factor must be 1, 2, 4, 6 or 8, not {factor}") from None
-    try:
-        data = source.read_bytes()
-    except OSError as error:
-        raise FileUnusable(str(error)) from error
-    from inference.engine import Engine  # torch takes seconds to load; no other command needs it
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(f"{source.name}, {factor} times", total=None)
-
-        def report(done: int, of: int) -> None:
-            progress.update(bar, completed=done, total=of)
-
-        enlarged = Engine().upscale(data, params, progress=report)
-    try:
-        target.write_bytes(enlarged.data)
-    except OSError as error:
-        raise FileUnusable(str(error)) from error
-    typer.echo(f"{target}: {enlarged.width_px} x {enlarged.height_px}, {enlarged.network}")
-
-
 class Commands:
-    """The commands that need the store."""
+    """The commands, over what they need."""
 
-    def __init__(self, environment: Mapping[str, str], open_store: OpenStore, serve: Serve) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        open_store: OpenStore,
+        load_engine: LoadEngine,
+        serve: Serve,
+    ) -> None:
         self._environment = environment
         self._open_store = open_store
+        self._load_engine = load_engine
         self._serve = serve
 
     def serve(
@@ -155,9 +128,32 @@ class Commands:
         with self._opened(settings) as kv:
             if not kv.query("accounts", limit=1):
                 opened = open_account(kv, "demo", credits=DEMO_CREDITS, now_ms=system_clock())
-                public_url = settings.public_url or f"http://{host}:{port}"
+                public_url = settings.public_url_at(host, port)
                 typer.echo(welcome(opened, credits=DEMO_CREDITS, public_url=public_url))
             self._serve(settings, kv, host=host, port=port)
+
+    def upscale(
+        self,
+        source: Annotated[Path, typer.Argument(metavar="IN", help="A JPEG, PNG or WebP file.")],
+        target: Annotated[Path, typer.Argument(metavar="OUT", help="Its suffix says the format.")],
+        factor: Annotated[int, typer.Option(help="1, 2, 4, 6 or 8.")] = 4,
+    ) -> None:
+        """Enlarge one file, here, with no server."""
+        params = _params(target, factor)
+        with _usable_files():
+            data = source.read_bytes()
+        engine = self._load_engine()
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            bar = progress.add_task(f"{source.name}, {factor} times", total=None)
+
+            def report(done: int, of: int) -> None:
+                progress.update(bar, completed=done, total=of)
+
+            enlarged = engine.upscale(data, params, progress=report)
+        with _usable_files():
+            target.write_bytes(enlarged.data)
+        typer.echo(f"{target}: {enlarged.width_px} x {enlarged.height_px}, {enlarged.network}")
 
     def create_account(
         self,
@@ -256,14 +252,31 @@ class Commands:
         _print({"id": key_id, "state": state})
 
     def _opened(self, settings: Settings) -> closing[KeyValue]:
-        try:
+        with _usable_files():
             return closing(self._open_store(settings))
-        except OSError as error:
-            raise FileUnusable(str(error)) from error
 
     def _settings(self, data: Path | None) -> Settings:
         settings = Settings.from_environment(self._environment)
         return settings if data is None else settings.model_copy(update={"data": data})
+
+
+@contextmanager
+def _usable_files() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FileUnusable(str(error)) from error
+
+
+def _params(target: Path, factor: int) -> UpscaleParams:
+    format_ = _SUFFIXES.get(target.suffix.lower())
+    if format_ is None:
+        raise FileUnusable(f"OUT must end in one of {', '.join(_SUFFIXES)}, not be {target.name}")
+    said = {"model": TOPAZ, "slot": "standard-v2", "factor": factor, "output_format": format_}
+    try:
+        return UpscaleParams.model_validate(said)
+    except ValidationError:
+        raise SettingsError(f"--factor must be 1, 2, 4, 6 or 8, not {factor}") from None
 
 
 def _run(cli: typer.Typer, words: Sequence[str] | None = None) -> None:

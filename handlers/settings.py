@@ -68,6 +68,11 @@ class Settings(BaseModel):
             problems = [_problem(details) for details in error.errors()]
             raise SettingsError("; ".join(problems)) from error
 
+    def public_url_at(self, host: str, port: int) -> str:
+        """The address that links carry when the service listens on `host` and `port`."""
+        everywhere = host in ("0.0.0.0", "::", "")
+        return self.public_url or f"http://{'localhost' if everywhere else host}:{port}"
+
     @property
     def store_path(self) -> Path:
         """Where the SQLite file is."""

@@ -87,6 +87,24 @@ def test_the_web_app_starts_without_what_is_heavy(module: str) -> None:
     assert ran.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    "words", [["serve", "--port", "1"], ["upscale", "pyproject.toml", "out.png"]]
+)
+def test_a_missing_engine_is_told_in_a_line(words: list[str], tmp_path: Path) -> None:
+    program = "import sys; sys.modules['torch'] = None; import local_app; local_app.main()"
+    ran = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        cwd=ROOT,
+        env={"ENLARGER_DATA": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert ran.stderr.count("\n") == 1
+    assert "enlarger[engine]" in ran.stderr
+
+
 def test_no_file_has_a_name_that_says_nothing() -> None:
     nothing = {"utils", "helpers", "common", "base", "core", "manager", "misc"}
     assert not [path for path in modules() if path.stem in nothing]

@@ -42,6 +42,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
         cli = create_cli(
             environment={"ENLARGER_DATA": str(tmp_path / "data")} | environment,
             open_store=local_app.open_store,
+            load_engine=local_app.load_engine,
             serve=serve or local_app.serve,
         )
         with pytest.raises(SystemExit) as end:
