@@ -92,20 +92,27 @@ def _crop(
     return np.rot90(small, turns)[:, ::mirror], np.rot90(large, turns)[:, ::mirror]
 
 
+def middle(pair: Pair, *, side_px: int, scale: int) -> tuple[Pixels, Pixels]:
+    """The middle of a picture, at most `side_px` square before enlarging, and its truth."""
+    top, left = (max(0, side - side_px) // 2 for side in pair.small.shape[:2])
+    small = pair.small[top : top + side_px, left : left + side_px]
+    large = pair.large[top * scale :, left * scale :]
+    return small, large[: small.shape[0] * scale, : small.shape[1] * scale]
+
+
 def degraded(picture: Pixels, dice: np.random.Generator) -> Pixels:
     """As pictures come from the web: sometimes slightly soft, mostly saved as JPEG."""
-    image = Image.fromarray(picture)
     if dice.random() < 0.25:
-        image = image.filter(ImageFilter.GaussianBlur(dice.uniform(0.2, 0.6)))
+        soft = ImageFilter.GaussianBlur(dice.uniform(0.2, 0.6))
+        picture = np.asarray(Image.fromarray(picture).filter(soft))
     if dice.random() < 0.85:
-        image = recompressed(
-            image, quality=int(dice.integers(60, 96)), subsampling=int(dice.choice([0, 2]))
-        )
-    return np.asarray(image)
+        quality, subsampling = int(dice.integers(60, 96)), int(dice.choice([0, 2]))
+        picture = recompressed(picture, quality=quality, subsampling=subsampling)
+    return picture
 
 
-def recompressed(image: Image.Image, *, quality: int, subsampling: int) -> Image.Image:
+def recompressed(picture: Pixels, *, quality: int, subsampling: int) -> Pixels:
     """Through JPEG and back; subsampling 0 is 4:4:4 and 2 is 4:2:0."""
-    with io.BytesIO() as file:
-        image.save(file, "JPEG", quality=quality, subsampling=subsampling)
-        return Image.open(file).convert("RGB")
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=quality, subsampling=subsampling)
+    return np.asarray(Image.open(file))

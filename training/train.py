@@ -17,14 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from inference.network import BLOCKS, CHANNELS, Network
 from training import pictures
 
-CROP_PX = 48
 PEAK_RATE, LAST_RATE, WARM_STEPS = 1e-3, 1e-6, 100
 EMA_DECAY = 0.999
 VALIDATION_CROP_PX = 128
@@ -62,13 +60,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         spent_s = time.monotonic() - begun_s
         done = step / args.steps if args.steps else spent_s / (60 * args.minutes)
         if step % args.validate_every == 0 or done >= 1:
-            log.info("step %d, %.0f %%, %.0f s: %s", step, 100 * done, spent_s,
-                     validate(average, held_out, scale=args.scale))  # fmt: skip
+            quality = validate(average, held_out, scale=args.scale)
+            log.info("step %d, %.0f %%, %.0f s: %s", step, 100 * done, spent_s, quality)
             save(average, args.out, credit=args.credit, steps=step)
             if args.state:
-                keep(args.state, network=network.state_dict(), average=average.state_dict(),
-                     optimizer=optimizer.state_dict(), step=step, spent_s=spent_s,
-                     dice=json.dumps(dice.bit_generator.state))  # fmt: skip
+                state = {
+                    "network": network.state_dict(),
+                    "average": average.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "dice": json.dumps(dice.bit_generator.state),
+                    "step": step,
+                    "spent_s": spent_s,
+                }
+                torch.save(state, args.state)
         if done >= 1:
             return
 
@@ -77,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             group["lr"] = rate * min(1, (step + 1) / WARM_STEPS)
 
         small, large = pictures.batch(
-            train, dice, size=args.batch, crop_px=CROP_PX, degraded_share=args.degraded_share
+            train, dice, size=args.batch, crop_px=args.crop, degraded_share=args.degraded_share
         )
         with torch.autocast("cpu", torch.bfloat16):  # twice as fast; the weights stay fp32
             enlarged = network(small)
@@ -85,9 +89,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
-        decay = min(EMA_DECAY, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+
         step += 1
+        share = 1 - min(EMA_DECAY, step / (step + 9))  # at first the average is all of the latest
+        for kept, latest in zip(average.parameters(), network.parameters(), strict=True):
+            kept.lerp_(latest.detach(), share)
 
 
 def adopt_body(network: Network, path: Path) -> None:
@@ -103,37 +109,30 @@ def validate(network: Network, held_out: list[pictures.Pair], *, scale: int) -> 
     """Mean PSNR in RGB over the middles of the held-out pictures: clean, and as JPEG quality 75."""
     clean_db: list[float] = []
     jpeg_db: list[float] = []
-    for small, large, _ in held_out:
-        top, left = ((side - VALIDATION_CROP_PX) // 2 for side in small.shape[:2])
-        small = small[max(top, 0) :, max(left, 0) :][:VALIDATION_CROP_PX, :VALIDATION_CROP_PX]
-        large = large[max(top, 0) * scale :, max(left, 0) * scale :]
-        large = large[: small.shape[0] * scale, : small.shape[1] * scale]
-        image = Image.fromarray(small)
-        jpeg = np.asarray(pictures.recompressed(image, quality=75, subsampling=2))
+    for pair in held_out:
+        small, large = pictures.middle(pair, side_px=VALIDATION_CROP_PX, scale=scale)
         truth = pictures.as_tensor([large])
-        for given, psnrs in ((small, clean_db), (jpeg, jpeg_db)):
+        jpeg = pictures.recompressed(small, quality=75, subsampling=2)
+        for given, psnrs_db in ((small, clean_db), (jpeg, jpeg_db)):
             error = network(pictures.as_tensor([given])).clamp(0, 1) - truth
-            psnrs.append(-10 * math.log10(error.square().mean().item() + 1e-10))
+            psnrs_db.append(-10 * math.log10(error.square().mean().item() + 1e-10))
     return f"{np.mean(clean_db):.3f} dB clean, {np.mean(jpeg_db):.3f} dB from JPEG"
 
 
 def save(network: Network, path: Path, *, credit: str, steps: int) -> None:
     """Write half-precision weights and what they are, whole or not at all."""
-    tensors = {name: t.half().contiguous() for name, t in network.state_dict().items()}
+    tensors = {name: tensor.half() for name, tensor in network.state_dict().items()}
     about = {
-        "architecture": "span", "scale": str(network.scale), "channels": str(CHANNELS),
-        "blocks": str(BLOCKS), "steps": str(steps), "licence": "Apache-2.0",
+        "architecture": "span",
+        "scale": str(network.scale),
+        "channels": str(CHANNELS),
+        "blocks": str(BLOCKS),
+        "steps": str(steps),
+        "licence": "Apache-2.0",
         "training_set": credit,
-    }  # fmt: skip
+    }
     fresh = path.with_suffix(".fresh")
     save_file(tensors, fresh, metadata=about)
-    fresh.replace(path)
-
-
-def keep(path: Path, **state: object) -> None:
-    """Write everything the loop needs to go on, whole or not at all."""
-    fresh = path.with_suffix(".fresh")
-    torch.save(state, fresh)
     fresh.replace(path)
 
 
@@ -149,8 +148,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--state", type=Path, help="a checkpoint to keep and to go on from")
     parser.add_argument("--start-from", type=Path, help="weights of another scale")
     parser.add_argument("--credit", default="", help="the training set's credit line")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--degraded-share", type=float, default=0.28, help="of the crops")
+    parser.add_argument("--batch", type=int, default=8, help="crops a step")
+    parser.add_argument("--crop", type=int, default=48, help="a crop's side before enlarging, px")
+    parser.add_argument("--degraded-share", type=float, default=0.55, help="of the crops")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--validate-every", type=int, default=1000, help="steps")
     return parser.parse_args(argv)

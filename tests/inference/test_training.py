@@ -24,13 +24,15 @@ def folder(tmp_path: Path) -> Path:
     with (tmp_path / "manifest.csv").open("w", newline="") as manifest:
         csv.writer(manifest).writerows([("file", "split", "group"), *files])
     for i, (name, _, _) in enumerate(files):
-        scene(240 + i, 225).save(tmp_path / name)
+        scene(170 + i, 161).save(tmp_path / name)
     return tmp_path
 
 
 def trained(folder: Path, name: str, *options: str) -> Path:
     out = folder / name
-    train.main(["--pictures", str(folder), "--out", str(out), "--batch", "2", *options])
+    train.main(
+        ["--pictures", str(folder), "--out", str(out), "--batch", "2", "--crop", "32", *options]
+    )
     return out
 
 
