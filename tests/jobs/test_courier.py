@@ -19,6 +19,7 @@ from jobs.outbound import Outbound
 from jobs.records import find_job
 from jobs.webhooks import RETRY_DELAYS_S, DeliveryState, delivery_key
 from storage.kv import Key, Unknown
+from storage.objects import read
 from tests.jobs.loopback import is_untouched, listening, ok, serving, status
 from tests.jobs.machine import LEASE_MS, PUBLIC_URL, Crash, Machine, told_at
 from tests.running import Clock, Origin
@@ -165,6 +166,13 @@ def test_every_attempt_has_the_same_body_and_id_and_its_own_time(
     assert len({sent["webhook-signature"] for sent in lowered}) == len(RETRY_DELAYS_S) + 1
     assert fate(machine, job) == ("failed", len(RETRY_DELAYS_S) + 1, "failed")
     assert due_ms(machine, job) is None
+
+
+def test_a_job_that_learns_the_outcome_is_still_tidied(machine: Machine, job: Job) -> None:
+    deliver(machine, job)
+    assert read(machine.objects, job.source.object_name) is not None
+    machine.sweep()
+    assert read(machine.objects, job.source.object_name) is None
 
 
 def test_a_delivery_that_is_over_is_not_made_again(

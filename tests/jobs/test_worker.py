@@ -13,6 +13,7 @@ from billing.keys import Caller
 from inference.errors import CorruptImage, WeightsMissing
 from jobs.job import Failure, Job, Result, Status
 from jobs.lease import DEADLINE_MS, Report
+from jobs.records import find_job
 from jobs.worker import MAX_ATTEMPTS
 from storage.objects import read
 from tests.jobs.machine import (
@@ -218,6 +219,25 @@ def test_a_worker_that_was_overtaken_cannot_settle(
     assert (ended.attempt, stale.engine.calls) == (2, 1)
     assert ended.status is (Status.COMPLETED if is_other_right else Status.FAILED)
     assert available(machine, job) == (92 if is_other_right else 100)
+    assert machine.contradictions() == []
+
+
+def test_a_worker_that_was_overtaken_does_not_settle_for_one_that_still_works(
+    machine: Machine, job: Job, clock: Clock
+) -> None:
+    stale = cut_off(machine)
+
+    def be_overtaken(_: Report) -> None:
+        clock.now_ms += LEASE_MS
+        kept = find_job(machine.kv, job.id)
+        assert kept is not None
+        assert machine.leases.take(kept) is not None
+
+    stale.engine.does = be_overtaken
+    stale.work(job.id)
+    running = machine.job(job.id)
+    assert (running.status, running.attempt) == (Status.PROCESSING, 2)
+    assert machine.looked_at_ms(job.id) == clock() + LEASE_MS
     assert machine.contradictions() == []
 
 
