@@ -100,6 +100,7 @@ def test_a_result_is_a_source_for_90_days(machine: Machine, caller: Caller, cloc
 def test_nothing_else_of_ours_is_a_source(machine: Machine, caller: Caller) -> None:
     queued, ended = machine.submit(caller), machine.submit(caller)
     machine.work(ended.id)
+    machine.objects.put(f"images/{ended.id}-1.jpg", PICTURE, content_type="image/jpeg")
     for name in (
         queued.source.object_name,
         ended.source.object_name,
