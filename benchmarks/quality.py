@@ -21,7 +21,7 @@ from benchmarks.fidelity import luma, psnr_db, ssim
 from benchmarks.report import Row, print_table, write_results
 from benchmarks.resampling import CUBIC, LANCZOS3, Kernel, resized
 from inference.catalogue import BUILT_IN_X2, BUILT_IN_X4, WEIGHTS_FOLDER
-from inference.chain import Chain, chain
+from inference.chain import Chain, chain_for
 from inference.checkpoints import load_network
 from inference.engine import Engine, enlarge
 from inference.images import Picture
@@ -170,7 +170,7 @@ def built_in() -> dict[int, Chain]:
         weights.scale: load_network(weights, folder=WEIGHTS_FOLDER)
         for weights in (BUILT_IN_X2, BUILT_IN_X4)
     }
-    return {scale: chain(scale, networks) for scale in SCALES}
+    return {scale: chain_for(scale, networks) for scale in SCALES}
 
 
 def by(kernel: Kernel) -> Method:

@@ -52,6 +52,6 @@ class Chain(nn.Module):
         return F.interpolate(enlarged, size=size, mode="bicubic", antialias=True).clamp(0, 1)
 
 
-def chain(factor: Factor, networks: Mapping[int, Network]) -> Chain:
+def chain_for(factor: Factor, networks: Mapping[int, Network]) -> Chain:
     """The chain for a factor; `networks` are by their scale."""
     return Chain([networks[scale] for scale in RECIPES[factor]], scale=factor)

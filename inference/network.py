@@ -33,13 +33,12 @@ class Network(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, picture: Tensor) -> Tensor:
-        shallow = features = self.head(picture)  # (n, channels, h, w), as all maps below
-        firsts, outs = [], []
-        for block in self.blocks:
+        shallow = self.head(picture)  # (n, channels, h, w), as all maps below
+        first, features = self.blocks[0](shallow)
+        early = features
+        for block in self.blocks[1:]:
             first, features = block(features)
-            firsts.append(first)
-            outs.append(features)
-        maps = torch.cat((shallow, self.neck(features), outs[0], firsts[-1]), dim=1)
+        maps = torch.cat((shallow, self.neck(features), early, first), dim=1)
         detail = F.pixel_shuffle(self.tail(self.fuse(maps)), self.scale)
         return detail + F.interpolate(picture, scale_factor=self.scale, mode="bilinear")
 

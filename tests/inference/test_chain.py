@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from inference.catalogue import BUILT_IN_X2, BUILT_IN_X4, WEIGHTS_FOLDER
-from inference.chain import RECIPES, Chain, chain
+from inference.chain import RECIPES, Chain, chain_for
 from inference.checkpoints import load_network
 from inference.engine import enlarge
 from inference.errors import NotANumber
@@ -23,7 +23,7 @@ NETWORKS = {each.scale: load_network(each, folder=WEIGHTS_FOLDER)
 @pytest.mark.parametrize(("width", "height"), [(97, 60), (33, 85)])
 def test_tiled_equals_whole(factor: Factor, width: int, height: int) -> None:
     picture = Picture(noise(height, width, 3))
-    links = chain(factor, NETWORKS)
+    links = chain_for(factor, NETWORKS)
     tiled, whole = (
         enlarge(
             picture, links, progress=silent, largest_input_px=tile_px * links.input_scale
@@ -37,7 +37,7 @@ def test_tiled_equals_whole(factor: Factor, width: int, height: int) -> None:
 @pytest.mark.parametrize("factor", FACTORS)
 @torch.inference_mode()
 def test_nothing_reaches_farther_than_the_radius(factor: Factor) -> None:
-    links = chain(factor, NETWORKS)
+    links = chain_for(factor, NETWORKS)
     side, middle = 2 * links.radius_px + 5, links.radius_px + 2
     before = torch.from_numpy(noise(1, 3, side, side)).float() / 255
     after = before.clone()
@@ -53,14 +53,14 @@ def test_nothing_reaches_farther_than_the_radius(factor: Factor) -> None:
 @pytest.mark.parametrize("factor", FACTORS)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 1, 3), (3, 5, 3), (1, 1, 3)])
 def test_sizes_are_exact_down_to_a_single_pixel(factor: Factor, shape: tuple[int, ...]) -> None:
-    enlarged = enlarge(Picture(noise(*shape)), chain(factor, NETWORKS), progress=silent)
+    enlarged = enlarge(Picture(noise(*shape)), chain_for(factor, NETWORKS), progress=silent)
     assert enlarged.colour.shape == (shape[0] * factor, shape[1] * factor, *shape[2:])
 
 
 @pytest.mark.parametrize("factor", FACTORS)
 def test_a_flat_picture_stays_flat(factor: Factor) -> None:
     flat = np.full((40, 40, 3), 140, np.uint8)
-    enlarged = enlarge(Picture(flat), chain(factor, NETWORKS), progress=silent).colour
+    enlarged = enlarge(Picture(flat), chain_for(factor, NETWORKS), progress=silent).colour
     assert np.abs(enlarged.astype(int) - 140).max() <= 3
 
 
@@ -80,7 +80,7 @@ def test_progress_counts_tiles_over_both_passes() -> None:
     alpha = noise(100, 150)
     reports: list[tuple[int, int]] = []
     picture = Picture(noise(100, 150, 3), alpha)
-    enlarge(picture, chain(2, NETWORKS), largest_input_px=100,
+    enlarge(picture, chain_for(2, NETWORKS), largest_input_px=100,
             progress=lambda done, every: reports.append((done, every)))  # fmt: skip
     tiles = len(reports)
     assert tiles == 2 * 2
@@ -90,7 +90,7 @@ def test_progress_counts_tiles_over_both_passes() -> None:
 def test_constant_alpha_costs_no_pass() -> None:
     reports: list[tuple[int, int]] = []
     picture = Picture(noise(9, 9, 3), np.full((9, 9), 77, np.uint8))
-    enlarged = enlarge(picture, chain(2, NETWORKS),
+    enlarged = enlarge(picture, chain_for(2, NETWORKS),
                        progress=lambda done, every: reports.append((done, every)))  # fmt: skip
     assert reports == [(1, 1)]
     assert enlarged.alpha is not None
@@ -102,6 +102,6 @@ def test_transparent_black_does_not_darken_the_edge() -> None:
     colour = np.zeros((40, 40, 3), np.uint8)
     alpha = np.zeros((40, 40), np.uint8)
     colour[:, :20], alpha[:, :20] = 200, 255
-    enlarged = enlarge(Picture(colour, alpha), chain(2, NETWORKS), progress=silent)
+    enlarged = enlarge(Picture(colour, alpha), chain_for(2, NETWORKS), progress=silent)
     assert enlarged.alpha is not None
     assert np.abs(enlarged.colour[enlarged.alpha > 10].astype(int) - 200).max() <= 6
