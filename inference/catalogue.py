@@ -49,7 +49,7 @@ BUILT_IN_X2 = Weights(
     file="builtin_x2.safetensors",
     scale=2,
     licence="Apache-2.0",
-    sha256="5a1f9507d3edffb68a86b79720df612c07cc9cf7b9a9cee0a7549073d3add493",
+    sha256="ad919b410e4e914a438e6b23345f0a57239b582e4f98f0203abab2849c385fb9",
     attribution=_TRAINING_SET,
 )
 BUILT_IN_X4 = Weights(
@@ -57,7 +57,7 @@ BUILT_IN_X4 = Weights(
     file="builtin_x4.safetensors",
     scale=4,
     licence="Apache-2.0",
-    sha256="6362e2c4eb9359f8a12be736deaf28fb4e602940ef35ab684bcc7c9c06f26b87",
+    sha256="9db0725f999353148580a0b27175c0ede8443da79cadb09086b9b50e45a70c4a",
     attribution=_TRAINING_SET,
 )
 
