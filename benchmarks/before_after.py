@@ -13,9 +13,9 @@ from pathlib import Path
 from PIL import Image
 
 from inference.engine import Engine
-from inference.params import UpscaleParams
+from inference.params import Factor, UpscaleParams
 
-FACTOR = 4
+FACTOR: Factor = 4
 GAP_PX = 6
 
 

@@ -28,7 +28,7 @@ from jobs.errors import (
 )
 from jobs.ids import Clock
 from jobs.outbound import OutboundError
-from storage.kv import StoreError
+from storage.kv import StoreError, Unknown
 from storage.objects import ObjectsError
 
 RETRY_AFTER_S = 10
@@ -46,6 +46,10 @@ class Refusal(NamedTuple):
 
 
 _NO_STORE = "The service cannot reach its storage; nothing was charged. Try again"
+_UNKNOWN = (
+    "The service lost its storage's answer, so this may have been accepted. "
+    "Look at your jobs, or repeat it with the same Idempotency-Key"
+)
 
 REFUSALS: dict[type[Exception], Refusal] = {
     KeyMissing: Refusal(401, 401, "MISSING_AUTH_HEADER"),
@@ -72,6 +76,7 @@ REFUSALS: dict[type[Exception], Refusal] = {
     ResultMissing: Refusal(404, 404, "NO_RESULT"),
     UploadRefused: Refusal(400, 400, "INVALID_UPLOAD"),
     JobsError: Refusal(400, 422, "PROBE_FAILED"),
+    Unknown: Refusal(503, 503, "SERVICE_UNAVAILABLE", _UNKNOWN, _UNKNOWN),
     StoreError: Refusal(503, 503, "SERVICE_UNAVAILABLE", _NO_STORE, _NO_STORE),
     ObjectsError: Refusal(503, 503, "SERVICE_UNAVAILABLE", _NO_STORE, _NO_STORE),
 }

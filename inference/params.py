@@ -15,7 +15,8 @@ class UpscaleParams(BaseModel):
     `model_type`); the output is exactly `factor` times as wide and high as the source is displayed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Jobs keep it: a field of a newer release survives a rewrite by this one.
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     model: str
     slot: str

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from storage.folder import FolderObjects
-from storage.kv import Change, Item, Key, Unavailable
+from storage.kv import Change, Item, Key, Unavailable, Unknown
 from storage.objects import ObjectsError, Stored
 from storage.sqlite import SqliteKeyValue
 from tests.handlers.clients import TOPAZ, Apiframe, Client, VicSee, topaz_body
@@ -22,6 +22,7 @@ class Failing(SqliteKeyValue):
 
     reading: Exception | None = None
     writing: Exception | None = None
+    is_lost_after_the_next_job = False
 
     def get(self, key: Key) -> Item | None:
         if self.reading is not None:
@@ -32,6 +33,10 @@ class Failing(SqliteKeyValue):
         if self.writing is not None and not any("quota" in each.key.partition for each in changes):
             raise self.writing
         super().commit(*changes)
+        if self.is_lost_after_the_next_job and len(changes) > 2:
+            self.is_lost_after_the_next_job = False
+            self.reading = Unavailable("no connection")
+            raise Unknown("no answer")
 
 
 class FailingObjects(FolderObjects):
@@ -108,6 +113,21 @@ def test_a_store_that_is_down_is_a_503_and_costs_nothing(
     _assert_shape(answer, speaks, "SERVICE_UNAVAILABLE")
     assert customer.left() == before
     assert _submit(customer, f"{origin.url}/photo.png").status_code in (200, 202)
+
+
+@CUSTOMERS
+def test_a_submission_of_unknown_fate_is_not_said_to_have_cost_nothing(
+    service: Running, kv: Failing, origin: Origin, speaks: type[Client]
+) -> None:
+    customer = speaks(service, service.account())
+    before = customer.left()
+    kv.is_lost_after_the_next_job = True
+    answer = _submit(customer, f"{origin.url}/photo.png")
+    kv.reading = None
+    assert answer.status_code == 503
+    assert "may have been accepted" in answer.text
+    _assert_shape(answer, speaks, "SERVICE_UNAVAILABLE")
+    assert customer.left().balance.held > before.balance.held
 
 
 @CUSTOMERS
