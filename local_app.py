@@ -13,15 +13,12 @@ from handlers.app import create_app
 from handlers.cli import create_cli
 from handlers.settings import Settings, SettingsError
 from inference.catalogue import installed_models
-from jobs.courier import Courier
 from jobs.dispatch import HintThreads
 from jobs.ids import system_clock
-from jobs.lease import Leases
+from jobs.links import Links
 from jobs.outbound import Outbound
-from jobs.retention import Retention
-from jobs.services import Services, compose
-from jobs.sweeper import Sweeper
-from jobs.worker import Engine, Worker
+from jobs.services import Services
+from jobs.worker import Engine
 from storage.folder import FolderObjects
 from storage.kv import Key, KeyValue
 from storage.sqlite import SqliteKeyValue
@@ -30,17 +27,22 @@ log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 1.0
 DISPATCH_GRACE_MS = 1_000  # a hint within this process takes no time; a restart forgets them all
-DELIVERY_THREADS = 4
-STOP_WITHIN_S = 5.0
+DELIVERY_THREADS = 16
+STOP_WITHIN_S = 5
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-def open_store(settings: Settings) -> KeyValue:
-    """The key-value store that the settings name, its folder made."""
-    settings.store_path.parent.mkdir(parents=True, exist_ok=True)
+def open_store(settings: Settings, *, may_create: bool) -> KeyValue:
+    """The key-value store that the settings name; made with its folder, if it may be."""
+    if may_create:
+        settings.store_path.parent.mkdir(parents=True, exist_ok=True)
+    elif not settings.store_path.is_file():
+        place = settings.data if settings.store_url is None else settings.store_path
+        raise SettingsError(f"there is no Enlarger data in {place}")
     return SqliteKeyValue(settings.store_path, clock=system_clock)
 
 
-def load_engine() -> Engine:
+def load_engine(settings: Settings) -> Engine:
     """The engine, if its packages are installed; they take seconds to load."""
     try:
         from inference.engine import Engine as TorchEngine
@@ -48,7 +50,7 @@ def load_engine() -> Engine:
         raise SettingsError(
             f"{error.name} is missing: enlarging needs the package's extra, 'enlarger[engine]'"
         ) from error
-    return TorchEngine()
+    return TorchEngine(max_source_pixels=settings.max_source_pixels)
 
 
 def serve(settings: Settings, kv: KeyValue, *, host: str, port: int) -> None:
@@ -57,26 +59,45 @@ def serve(settings: Settings, kv: KeyValue, *, host: str, port: int) -> None:
         raise SettingsError(
             "torch is missing: install 'enlarger[engine]', or set ENLARGER_WORKERS=0"
         )
-    dispatcher = LocalDispatcher()
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     settings.objects_path.mkdir(parents=True, exist_ok=True)
-    services = compose(
+    dispatcher = LocalDispatcher()
+    services = Services(
         kv=kv,
         objects=FolderObjects(settings.objects_path),
         outbound=Outbound(allow=settings.outbound_allow),
         dispatcher=dispatcher,
+        links=Links(settings.public_url_at(host, port)),
         clock=system_clock,
-        public_url=settings.public_url_at(host, port),
         prices=settings.prices,
         models=installed_models(),
-        max_source_pixels=settings.max_source_megapixels * 1_000_000,
+        max_source_pixels=settings.max_source_pixels,
         dispatch_grace_ms=DISPATCH_GRACE_MS,
+        lease_ms=int(settings.lease_s * 1000),
+        webhook_hmac_key=settings.webhook_hmac_key,
     )
-    background = Background(settings, services, dispatcher)
+    config = uvicorn.Config(
+        create_app(services),
+        host=host,
+        port=port,
+        access_log=False,
+        timeout_graceful_shutdown=STOP_WITHIN_S,
+    )
+    server = uvicorn.Server(config)
+
+    def end() -> None:
+        server.should_exit = True
+
+    background = Background(settings, services, dispatcher, end=end)
     background.start()
     try:
-        uvicorn.run(create_app(services), host=host, port=port, access_log=False)
+        server.run()
     finally:
         background.stop()
+    if background.failure is not None:
+        raise SettingsError(f"the engine cannot be loaded: {background.failure}")
 
 
 class LocalDispatcher:
@@ -112,63 +133,64 @@ class LocalDispatcher:
 
 
 class Background:
-    """What works beside the web app: couriers, workers and the sweeper."""
+    """What works beside the web app: couriers, workers and the sweeper.
 
-    def __init__(self, settings: Settings, services: Services, dispatcher: LocalDispatcher) -> None:
+    Without its engine a machine must not take orders: if that cannot be loaded, `end` is called,
+    and `failure` says why.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        services: Services,
+        dispatcher: LocalDispatcher,
+        *,
+        end: Callable[[], None],
+    ) -> None:
+        self.failure: Exception | None = None
         self._settings = settings
         self._services = services
         self._dispatcher = dispatcher
+        self._end = end
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._sweep, name="sweeper", daemon=True),
+            threading.Thread(target=self._employ, name="engine", daemon=True),
+        ]
 
     def start(self) -> None:
-        """Begin. Torch takes seconds to load, so the web app does not wait for the workers."""
-        parts = self._services
-        courier = Courier(
-            parts.kv, parts.outbound, parts.clock, hmac_key=self._settings.webhook_hmac_key
-        )
-        self._dispatcher.deliver_with(courier.deliver, threads=DELIVERY_THREADS)
-        self._thread.start()
+        """Begin; nothing here keeps the web app waiting."""
+        self._dispatcher.deliver_with(self._services.courier.deliver, threads=DELIVERY_THREADS)
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Stop sweeping and working."""
         self._stopping.set()
         self._dispatcher.stop()
-        self._thread.join(STOP_WITHIN_S)
+        for thread in self._threads:
+            thread.join(STOP_WITHIN_S)
 
-    def _run(self) -> None:
-        if self._settings.workers:
-            self._dispatcher.work_with(self._worker().work, threads=self._settings.workers)
-        sweeper = self._sweeper()
+    def _employ(self) -> None:
+        """Load the engine, which takes torch's seconds, and set the workers to work."""
+        if not self._settings.workers:
+            return
+        try:
+            worker = self._services.worker(load_engine(self._settings))
+        except Exception as error:
+            log.exception("the engine cannot be loaded")
+            self.failure = error
+            self._end()
+        else:
+            self._dispatcher.work_with(worker.work, threads=self._settings.workers)
+
+    def _sweep(self) -> None:
         while not self._stopping.is_set():
             try:
-                sweeper.sweep()
+                self._services.sweeper.sweep()
             except Exception:
                 log.exception("a sweep failed; the next one follows")
             self._stopping.wait(SWEEP_EVERY_S)
-
-    def _worker(self) -> Worker:
-        parts = self._services
-        lease_ms = int(self._settings.lease_s * 1000)
-        return Worker(
-            kv=parts.kv,
-            objects=parts.objects,
-            engine=load_engine(),
-            leases=Leases(parts.kv, self._dispatcher, parts.links, parts.clock, lease_ms),
-            dispatcher=self._dispatcher,
-            links=parts.links,
-            clock=parts.clock,
-        )
-
-    def _sweeper(self) -> Sweeper:
-        parts = self._services
-        return Sweeper(
-            kv=parts.kv,
-            dispatcher=self._dispatcher,
-            retention=Retention(parts.kv, parts.objects, parts.clock),
-            uploads=parts.uploads,
-            clock=parts.clock,
-        )
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ JobsError
 ├── IllegalTransition     a job cannot go from where it is to there
 ├── LeaseLost             another worker has taken the job over
 ├── ResultMissing         there is no result yet, or none any more
+├── TooManyAtOnce         too many sources are being fetched just now
 └── UploadRefused         an upload that cannot be taken
 """
 
@@ -55,6 +56,10 @@ class LeaseLost(JobsError):
 
 class ResultMissing(JobsError):
     """The job has no result"""
+
+
+class TooManyAtOnce(JobsError):
+    """Too many images are being fetched at the moment"""
 
 
 class UploadRefused(JobsError):

@@ -44,8 +44,7 @@ class Leases:
     def take(self, kept: Kept) -> Job | None:
         """Claim a job for a further attempt; None if somebody else has it or was faster."""
         now_ms = self.clock()
-        is_running = kept.job.status is Status.PROCESSING
-        if is_running and kept.due is not None and kept.due.at_ms > now_ms:
+        if is_held(kept, now_ms=now_ms):
             return None
         job = kept.job.claimed(now_ms=now_ms)
         try:
@@ -111,6 +110,12 @@ class Leases:
         # No lease outlives the deadline: work that hangs renews its lease as well as any other.
         until_ms = min(self.clock() + for_ms, deadline_ms(job))
         return next_put(job, replaces=replaces, due=Due(JOBS, until_ms))
+
+
+def is_held(kept: Kept, *, now_ms: int) -> bool:
+    """Whether a worker has the job, by a lease that has not run out."""
+    is_running = kept.job.status is Status.PROCESSING
+    return is_running and kept.due is not None and kept.due.at_ms > now_ms
 
 
 def deadline_ms(job: Job) -> int:

@@ -8,6 +8,7 @@ A job's `due` says when somebody must look at it next, and in which queue: `jobs
 unfinished (queued: soon; running: at the end of its lease), then `retention`.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 from uuid import UUID
 
@@ -17,6 +18,9 @@ from storage.kv import Due, Item, Key, KeyValue, Put
 
 JOBS = "jobs"
 RETENTION = "retention"
+
+MAX_JOBS_SCANNED = 1000
+"""How many jobs one page looks at to find those that are wanted."""
 
 
 class Kept(NamedTuple):
@@ -50,6 +54,34 @@ def list_jobs(kv: KeyValue, account_id: str, *, before: UUID | None, limit: int)
         newest_first=True,
     )
     return [_kept(item).job for item in items]
+
+
+class Page(NamedTuple):
+    """Some of an account's jobs, newest first. The next page is `before` `next_before`, if any."""
+
+    jobs: list[Job]
+    next_before: UUID | None
+
+
+def page(
+    kv: KeyValue,
+    account_id: str,
+    *,
+    before: UUID | None,
+    limit: int,
+    is_wanted: Callable[[Job], bool] | None = None,
+) -> Page:
+    """Up to `limit` of the account's jobs that are older than `before` and wanted, newest first.
+
+    Wanted jobs that are rare may take several pages, some of them empty, to be found.
+    """
+    most = limit + 1 if is_wanted is None else MAX_JOBS_SCANNED
+    jobs = list_jobs(kv, account_id, before=before, limit=most)
+    wanted = [place for place, job in enumerate(jobs) if is_wanted is None or is_wanted(job)]
+    taken = wanted[:limit]
+    passed = taken[-1] + 1 if len(taken) == limit else len(jobs)
+    is_end = passed == len(jobs) < most
+    return Page([jobs[place] for place in taken], None if is_end else jobs[passed - 1].id)
 
 
 def first_put(job: Job, *, look_at_ms: int) -> tuple[Put, ...]:

@@ -10,6 +10,7 @@ from storage.kv import Conflict, Due, KeyValue
 from storage.objects import Objects
 
 RESULT_KEPT_MS = 90 * 24 * 60 * 60 * 1000
+SECOND_LOOK_MS = 24 * 60 * 60 * 1000
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,14 @@ class Retention:
         job = kept.job
         self.objects.delete(job.source.object_name)
         due: Due | None = None
-        if job.result is not None and not is_expired(job, now_ms=self.clock()):
+        now_ms = self.clock()
+        if job.result is not None and not is_expired(job, now_ms=now_ms):
             due = Due(RETENTION, result_expires_at_ms(job))
-        else:  # without a result there may still be the file of an attempt that died
+        else:  # without a result there may be the file of an attempt that died, or still dies
             self.objects.delete(result_name(job.id, job.params.output_format))
+            second_look_ms = (job.ended_at_ms or now_ms) + SECOND_LOOK_MS
+            if job.result is None and now_ms < second_look_ms:
+                due = Due(RETENTION, second_look_ms)
         try:
             self.kv.commit(next_put(job, replaces=kept.version, due=due))
         except Conflict:

@@ -1,76 +1,118 @@
-"""The services behind the web app: what they are made of, in one place."""
+"""The services: everything that requests and workers need, built once from a few given parts."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cached_property
 from uuid import UUID
 
 from billing.pricing import Prices
+from jobs.courier import Courier
 from jobs.dispatch import Dispatcher
+from jobs.endings import Endings
 from jobs.ids import Clock, new_job_id
+from jobs.lease import Leases
 from jobs.links import Links
 from jobs.outbound import Outbound
+from jobs.retention import Retention
 from jobs.sources import Sources
 from jobs.submission import Submissions
+from jobs.sweeper import Sweeper
+from jobs.turns import Turns
 from jobs.uploads import Uploads
+from jobs.webhooks import HmacKey
+from jobs.worker import Engine, Worker
 from storage.kv import KeyValue
 from storage.objects import Objects
+
+MAX_FETCHES = 64
+MAX_FETCHES_EACH = 50
+"""How many sources may be fetched at once, in all and for one account. The web app has more threads
+than that, so that slow sources leave some for everybody else."""
 
 
 @dataclass(frozen=True)
 class Services:
-    """Everything that a request may need."""
+    """The parts that are given; the properties are what is made of them.
+
+    `models` are those whose weights are installed.
+    """
 
     kv: KeyValue
     objects: Objects
     outbound: Outbound
+    dispatcher: Dispatcher
     links: Links
     clock: Clock
     prices: Prices
     models: Collection[str]
-    uploads: Uploads
-    submissions: Submissions
+    max_source_pixels: int
+    dispatch_grace_ms: int
+    lease_ms: int
+    webhook_hmac_key: HmacKey = "raw"
+    new_job_id: Callable[[int], UUID] = new_job_id
 
+    @cached_property
+    def submissions(self) -> Submissions:
+        """Takes orders."""
+        return Submissions(
+            kv=self.kv,
+            objects=self.objects,
+            sources=self.sources,
+            fetches=Turns(in_all=MAX_FETCHES, each=MAX_FETCHES_EACH),
+            dispatcher=self.dispatcher,
+            models=self.models,
+            clock=self.clock,
+            new_job_id=self.new_job_id,
+            max_source_pixels=self.max_source_pixels,
+            dispatch_grace_ms=self.dispatch_grace_ms,
+        )
 
-def compose(
-    *,
-    kv: KeyValue,
-    objects: Objects,
-    outbound: Outbound,
-    dispatcher: Dispatcher,
-    clock: Clock,
-    public_url: str,
-    prices: Prices,
-    models: Collection[str],
-    max_source_pixels: int,
-    dispatch_grace_ms: int,
-    job_ids: Callable[[int], UUID] = new_job_id,
-) -> Services:
-    """Put the services together from the stores, the world outside, and the settings.
+    @cached_property
+    def sources(self) -> Sources:
+        """Turns addresses into bytes."""
+        return Sources(
+            self.kv, self.objects, self.uploads, self.outbound, self.links, clock=self.clock
+        )
 
-    `models` are those whose weights are installed.
-    """
-    links = Links(public_url)
-    uploads = Uploads(kv, objects, links, clock, max_source_pixels)
-    sources = Sources(kv, objects, uploads, outbound, links, clock)
-    submissions = Submissions(
-        kv=kv,
-        objects=objects,
-        sources=sources,
-        dispatcher=dispatcher,
-        models=models,
-        clock=clock,
-        new_job_id=job_ids,
-        max_source_pixels=max_source_pixels,
-        dispatch_grace_ms=dispatch_grace_ms,
-    )
-    return Services(
-        kv=kv,
-        objects=objects,
-        outbound=outbound,
-        links=links,
-        clock=clock,
-        prices=prices,
-        models=models,
-        uploads=uploads,
-        submissions=submissions,
-    )
+    @cached_property
+    def uploads(self) -> Uploads:
+        """Takes files in."""
+        return Uploads(
+            self.kv, self.objects, self.links, self.clock, max_pixels=self.max_source_pixels
+        )
+
+    @cached_property
+    def leases(self) -> Leases:
+        """Keeps running jobs apart."""
+        return Leases(self.kv, self.dispatcher, self.links, self.clock, lease_ms=self.lease_ms)
+
+    @cached_property
+    def endings(self) -> Endings:
+        """Ends jobs."""
+        return Endings(self.kv, self.dispatcher, self.links, self.clock)
+
+    @cached_property
+    def courier(self) -> Courier:
+        """Delivers webhooks."""
+        return Courier(self.kv, self.outbound, self.clock, hmac_key=self.webhook_hmac_key)
+
+    @cached_property
+    def retention(self) -> Retention:
+        """Deletes files in time."""
+        return Retention(self.kv, self.objects, self.clock)
+
+    @cached_property
+    def sweeper(self) -> Sweeper:
+        """Sees to what is due."""
+        return Sweeper(
+            kv=self.kv,
+            dispatcher=self.dispatcher,
+            endings=self.endings,
+            retention=self.retention,
+            uploads=self.uploads,
+            clock=self.clock,
+        )
+
+    def worker(self, engine: Engine) -> Worker:
+        """Works on jobs with that engine."""
+        return Worker(self.kv, self.objects, engine, leases=self.leases, endings=self.endings)

@@ -20,6 +20,7 @@ from jobs.job import Job, Source, Webhook
 from jobs.links import CONTENT_TYPES, source_name
 from jobs.records import find_job, first_put
 from jobs.sources import Sources
+from jobs.turns import Turns
 from storage.kv import Conflict, Key, KeyValue, Put, StoreError, Unavailable, Unknown
 from storage.objects import Objects, ObjectsError
 
@@ -62,10 +63,15 @@ class Order:
 
 
 class Accepted(NamedTuple):
-    """The job that an order made, now or when it was first sent."""
+    """The job that an order made, now or when it was first sent, and the balance after it.
+
+    The balance is as read before the commit, less the price: a read after it might fail, and an
+    accepted order must not be answered as if it were not.
+    """
 
     job: Job
     is_replay: bool
+    credits_left: int
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ class Submissions:
     kv: KeyValue
     objects: Objects
     sources: Sources
+    fetches: Turns
     dispatcher: Dispatcher
     models: Collection[str]
     clock: Clock
@@ -90,17 +97,25 @@ class Submissions:
 
         Raises what the source, the price list, the balance or the store has against it.
         """
+        account, balance = find_account(self.kv, order.caller.account_id)
         replay = self._replay(order)
         if replay is not None:
-            return Accepted(replay, is_replay=True)
-        data = self.sources.fetch(order.source_url)
+            return Accepted(replay, is_replay=True, credits_left=balance.available)
+        _check_in_flight(account, balance)
+        with self.fetches.taken(account.id):
+            data = self.sources.fetch(order.source_url)
         info = probe(data, max_pixels=self.max_source_pixels)
         terms = order.terms(info)
-        account, balance = find_account(self.kv, order.caller.account_id)
         _check_affordable(account, balance, price_credits=terms.price_credits)
         if terms.params.model not in self.models:
             raise ModelUnavailable
-        return self._accept(self._job(order, data, info=info, terms=terms), data, order, account)
+        job = self._job(order, data, info=info, terms=terms)
+        replay = self._made(job, data, order, account=account)
+        if replay is not None:
+            return Accepted(replay, is_replay=True, credits_left=balance.available)
+        self.dispatcher.job(job.id)
+        left = balance.available - job.price_credits
+        return Accepted(job, is_replay=False, credits_left=left)
 
     def _job(self, order: Order, data: bytes, *, info: ImageInfo, terms: Terms) -> Job:
         now_ms = self.clock()
@@ -125,7 +140,8 @@ class Submissions:
             created_at_ms=now_ms,
         )
 
-    def _accept(self, job: Job, data: bytes, order: Order, account: Account) -> Accepted:
+    def _made(self, job: Job, data: bytes, order: Order, *, account: Account) -> Job | None:
+        """Keep the file and commit the job; or the job that the same request made meanwhile."""
         # The file goes first: an orphan file is harmless, an orphan job is not.
         content_type = CONTENT_TYPES[job.source.format]
         self.objects.put(job.source.object_name, data, content_type=content_type)
@@ -138,9 +154,7 @@ class Submissions:
             raise
         if replay is not None:
             self._discard(job)
-            return Accepted(replay, is_replay=True)
-        self.dispatcher.job(job.id)
-        return Accepted(job, is_replay=False)
+        return replay
 
     def _discard(self, job: Job) -> None:
         try:
@@ -199,6 +213,10 @@ class Submissions:
 def _check_affordable(account: Account, balance: Balance, *, price_credits: int) -> None:
     if balance.available < price_credits:
         raise InsufficientCredits(required=price_credits, available=balance.available)
+    _check_in_flight(account, balance)
+
+
+def _check_in_flight(account: Account, balance: Balance) -> None:
     if balance.in_flight >= account.max_in_flight:
         raise TooManyInFlight(limit=account.max_in_flight)
 

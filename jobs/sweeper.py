@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from jobs.dispatch import Dispatcher
+from jobs.endings import Endings
 from jobs.ids import Clock
 from jobs.records import JOBS, RETENTION, find_job
 from jobs.retention import Retention
@@ -25,13 +26,14 @@ class Sweeper:
 
     kv: KeyValue
     dispatcher: Dispatcher
+    endings: Endings
     retention: Retention
     uploads: Uploads
     clock: Clock
 
     def sweep(self) -> None:
-        """Hint at waiting jobs and deliveries; delete what is past its time."""
-        self._each(JOBS, lambda item: self.dispatcher.job(UUID(item.key.sort)))
+        """Hint at waiting jobs and deliveries, end hopeless jobs, delete what is past its time."""
+        self._each(JOBS, self._take_up)
         self._each(DELIVERIES, lambda item: self.dispatcher.delivery(item.key))
         self._each(RETENTION, self._tidy)
         self._each(UPLOADS_QUEUE, self.uploads.forget)
@@ -43,6 +45,12 @@ class Sweeper:
                 see_to(item)
             except Exception:  # a defect or a broken record must not keep the others waiting
                 log.exception("sweep: %s %s stays due", queue, item.key.sort)
+
+    def _take_up(self, item: Item) -> None:
+        # Not left to the workers: they may all be busy, hung, or elsewhere.
+        kept = find_job(self.kv, UUID(item.key.sort))
+        if kept is not None and not kept.job.status.is_terminal and not self.endings.give_up(kept):
+            self.dispatcher.job(kept.job.id)
 
     def _tidy(self, item: Item) -> None:
         kept = find_job(self.kv, UUID(item.key.sort))

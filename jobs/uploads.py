@@ -17,7 +17,7 @@ from jobs.errors import UploadRefused
 from jobs.ids import Clock
 from jobs.links import CONTENT_TYPES, FORMATS, Links, is_upload, upload_name
 from storage.kv import Conflict, Delete, Due, Item, Key, KeyValue, Put
-from storage.objects import Objects
+from storage.objects import Objects, read
 
 KEPT_MS = 2 * 60 * 60 * 1000
 UPLOADS_QUEUE = "uploads"
@@ -85,7 +85,9 @@ class Uploads:
             raise UploadRefused(f"The upload was reserved for {upload.size_bytes} bytes")
         if _format_of(data, self.max_pixels) != upload.format:
             raise UploadRefused(f"The file is not {upload.content_type}")
-        self.objects.put(upload.object_name, data, content_type=upload.content_type)
+        is_first = self.objects.put_if_absent(object_name, data, content_type=content_type)
+        if not is_first and read(self.objects, object_name) != data:
+            raise UploadRefused("This upload has been made already")
         filled = upload.model_copy(update={"is_filled": True})
         try:
             self.kv.commit(_put(filled, replaces=item.version))

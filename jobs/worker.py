@@ -10,23 +10,19 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from billing import ledger
 from inference.errors import ImageError
 from inference.params import UpscaleParams
-from jobs.dispatch import Dispatcher
+from jobs.endings import Endings
 from jobs.errors import LeaseLost, ResultMissing
-from jobs.ids import Clock
 from jobs.job import Failure, Job, Result
-from jobs.lease import Leases, Report, deadline_ms
-from jobs.links import CONTENT_TYPES, Links, result_name
-from jobs.records import RETENTION, Kept, find_job, next_put
-from jobs.webhooks import announcement
-from storage.kv import Conflict, Due, KeyValue, Unavailable
+from jobs.lease import Leases, Report
+from jobs.links import CONTENT_TYPES, result_name
+from jobs.records import find_job
+from storage.kv import Conflict, KeyValue, Unavailable
 from storage.objects import Objects, read
 
 log = logging.getLogger(__name__)
 
-MAX_ATTEMPTS = 3
 _COMMIT_TRIES = 5
 
 
@@ -59,9 +55,7 @@ class Worker:
     objects: Objects
     engine: Engine
     leases: Leases
-    dispatcher: Dispatcher
-    links: Links
-    clock: Clock
+    endings: Endings
 
     def work(self, job_id: UUID) -> None:
         """Bring a job to its end, if it waits or its worker has died; else do nothing."""
@@ -81,13 +75,7 @@ class Worker:
 
     def _claim(self, job_id: UUID) -> Job | None:
         kept = find_job(self.kv, job_id)
-        if kept is None or kept.job.status.is_terminal:
-            return None
-        now_ms = self.clock()
-        is_late = now_ms >= deadline_ms(kept.job)
-        is_leased = kept.job.attempt > 0 and kept.due is not None and kept.due.at_ms > now_ms
-        if not is_leased and (is_late or kept.job.attempt >= MAX_ATTEMPTS):
-            self._give_up(kept)
+        if kept is None or kept.job.status.is_terminal or self.endings.give_up(kept):
             return None
         return self.leases.take(kept)
 
@@ -99,6 +87,7 @@ class Worker:
             enlarged = self.engine.upscale(source, job.params, progress=report)
         except ImageError as error:
             return Failure(code=error.code, message=str(error))
+        self.leases.current(job)  # whoever has lost the job leaves no file behind
         format_ = job.params.output_format
         name = result_name(job.id, format_)
         content_type = CONTENT_TYPES[format_]
@@ -123,32 +112,8 @@ class Worker:
     def _settle(self, job: Job, outcome: Result | Failure) -> None:
         for _ in range(_COMMIT_TRIES):
             try:
-                self._end(self.leases.current(job), outcome)
+                self.endings.end(self.leases.current(job), outcome)
                 return
             except Conflict:
                 continue
         raise Unavailable(f"job {job.id} is too contended to settle")
-
-    def _give_up(self, kept: Kept) -> None:
-        failure = Failure(code="PROCESSING_FAILED", message="The image could not be processed")
-        try:
-            self._end(kept, failure)
-        except Conflict:
-            return  # another worker has taken it up
-
-    def _end(self, kept: Kept, outcome: Result | Failure) -> None:
-        """Commit the job's end, its settlement and its webhook together; hint at the webhook."""
-        now_ms = self.clock()
-        account_id, job_id, credits = kept.job.account_id, str(kept.job.id), kept.job.price_credits
-        if isinstance(outcome, Result):
-            job = kept.job.completed(outcome, now_ms=now_ms)
-            settlement = ledger.capture(account_id, job_id, credits=credits, now_ms=now_ms)
-            outbox = announcement(job, "completed", links=self.links, now_ms=now_ms)
-        else:
-            job = kept.job.failed(outcome, now_ms=now_ms)
-            settlement = ledger.release(account_id, job_id, credits=credits, now_ms=now_ms)
-            outbox = announcement(job, "failed", links=self.links, now_ms=now_ms)
-        ended = next_put(job, replaces=kept.version, due=Due(RETENTION, now_ms))
-        self.kv.commit(ended, *settlement, *outbox)
-        for delivery in outbox:
-            self.dispatcher.delivery(delivery.key)

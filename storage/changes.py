@@ -19,7 +19,8 @@ def after(change: Change, item: Item | None, version: int) -> Item | None:
         case Add():
             if item is None:
                 raise Conflict(change)
-            return replace(item, counters=_moved(change, item.counters))
+            moved = _moved(change, item.counters)
+            return replace(item, counters=moved) if change.amounts else item
         case Check():
             _require(change, item, version=change.version)
             return item

@@ -22,8 +22,9 @@ from handlers.app import create_app
 from inference.catalogue import installed_models
 from jobs.dispatch import Dispatcher
 from jobs.ids import system_clock
+from jobs.links import Links
 from jobs.outbound import Outbound
-from jobs.services import Services, compose
+from jobs.services import Services
 from storage.folder import FolderObjects
 from storage.kv import Key, KeyValue
 from storage.objects import Objects
@@ -32,6 +33,7 @@ from storage.sqlite import SqliteKeyValue
 LOOPBACK = ip_network("127.0.0.1/32")
 MAX_SOURCE_PIXELS = 4_000_000
 DISPATCH_GRACE_MS = 30_000
+LEASE_MS = 30_000
 
 
 @dataclass
@@ -117,17 +119,18 @@ def running(
     files = objects or FolderObjects(made(folder / "objects"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        services = compose(
+        services = Services(
             kv=store,
             objects=files,
             outbound=Outbound(allow=(LOOPBACK,)),
             dispatcher=dispatcher or Hints(),
             clock=clock,
-            public_url=url,
+            links=Links(url),
             prices=prices or Prices(),
             models=installed_models() if models is None else models,
             max_source_pixels=max_source_pixels,
             dispatch_grace_ms=DISPATCH_GRACE_MS,
+            lease_ms=LEASE_MS,
         )
         with (
             served(create_app(services), listener),

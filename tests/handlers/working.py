@@ -10,7 +10,7 @@ from jobs.job import Status
 from jobs.lease import Leases
 from jobs.records import find_job, next_put
 from jobs.worker import Worker
-from tests.running import Hints, Running, picture
+from tests.running import Running, picture
 
 LEASE_MS = 30_000
 RESULT = picture(4, 4)
@@ -73,18 +73,8 @@ def cancel(service: Running, job_id: UUID) -> None:
 
 
 def _worker(service: Running, engine: Tiny) -> Worker:
-    parts = service.services
-    return Worker(
-        kv=parts.kv,
-        objects=parts.objects,
-        engine=engine,
-        leases=_leases(service),
-        dispatcher=Hints(),
-        links=parts.links,
-        clock=parts.clock,
-    )
+    return service.services.worker(engine)
 
 
 def _leases(service: Running) -> Leases:
-    parts = service.services
-    return Leases(parts.kv, Hints(), parts.links, parts.clock, LEASE_MS)
+    return service.services.leases

@@ -20,23 +20,29 @@ from inference.params import UpscaleParams
 from jobs.courier import Courier
 from jobs.job import Job, Status, Webhook
 from jobs.lease import Leases, Report
+from jobs.links import Links
 from jobs.outbound import Outbound
 from jobs.records import find_job, list_jobs
 from jobs.retention import Retention
-from jobs.services import Services, compose
+from jobs.services import Services
 from jobs.submission import Order, Terms
-from jobs.sweeper import Sweeper
 from jobs.webhooks import Delivery, HmacKey
-from jobs.worker import Worker
 from storage.folder import FolderObjects
 from storage.kv import MAX_PAGE, KeyValue, Unavailable
 from storage.objects import Objects
 from storage.sqlite import SqliteKeyValue
-from tests.running import DISPATCH_GRACE_MS, LOOPBACK, MAX_SOURCE_PIXELS, Clock, Hints, picture
+from tests.running import (
+    DISPATCH_GRACE_MS,
+    LEASE_MS,
+    LOOPBACK,
+    MAX_SOURCE_PIXELS,
+    Clock,
+    Hints,
+    picture,
+)
 from tests.watched import WatchedStore
 
 PRICE_CREDITS = 8
-LEASE_MS = 30_000
 PUBLIC_URL = "https://enlarger.test"
 PARAMS = UpscaleParams(
     model="topaz-image-upscale", slot="standard-v2", factor=2, output_format="png"
@@ -95,30 +101,32 @@ class Machine:
 
     @cached_property
     def services(self) -> Services:
-        return compose(
+        return Services(
             kv=self.kv,
             objects=self.objects,
             outbound=self.outbound,
             dispatcher=self.hints,
             clock=self.clock,
-            public_url=PUBLIC_URL,
+            links=Links(PUBLIC_URL),
             prices=Prices(),
             models=frozenset({PARAMS.model}),
             max_source_pixels=MAX_SOURCE_PIXELS,
             dispatch_grace_ms=DISPATCH_GRACE_MS,
+            lease_ms=self.lease_ms,
+            webhook_hmac_key=self.hmac_key,
         )
 
     @property
     def leases(self) -> Leases:
-        return Leases(self.kv, self.hints, self.services.links, self.clock, self.lease_ms)
+        return self.services.leases
 
     @property
     def courier(self) -> Courier:
-        return Courier(self.kv, self.outbound, self.clock, hmac_key=self.hmac_key)
+        return self.services.courier
 
     @property
     def retention(self) -> Retention:
-        return Retention(self.kv, self.objects, self.clock)
+        return self.services.retention
 
     def customer(self, *, credits: int = 100, max_in_flight: int = 100) -> Caller:
         """A new account, as its first key makes it known."""
@@ -143,25 +151,11 @@ class Machine:
 
     def work(self, job_id: UUID) -> None:
         """Have a worker look at the job."""
-        Worker(
-            kv=self.kv,
-            objects=self.objects,
-            engine=self.engine,
-            leases=self.leases,
-            dispatcher=self.hints,
-            links=self.services.links,
-            clock=self.clock,
-        ).work(job_id)
+        self.services.worker(self.engine).work(job_id)
 
     def sweep(self) -> None:
         """Sweep once."""
-        Sweeper(
-            kv=self.kv,
-            dispatcher=self.hints,
-            retention=self.retention,
-            uploads=self.services.uploads,
-            clock=self.clock,
-        ).sweep()
+        self.services.sweeper.sweep()
 
     def sweep_and_work(self) -> None:
         """Sweep once, and look at every job that there is a hint of."""

@@ -21,8 +21,8 @@ from jobs.webhooks import RETRY_DELAYS_S, DeliveryState, delivery_key
 from storage.kv import Key, Unknown
 from storage.objects import read
 from tests.jobs.loopback import is_untouched, listening, ok, serving, status
-from tests.jobs.machine import LEASE_MS, PUBLIC_URL, Crash, Machine, told_at
-from tests.running import Clock, Origin
+from tests.jobs.machine import PUBLIC_URL, Crash, Machine, told_at
+from tests.running import LEASE_MS, Clock, Origin
 from tests.watched import WatchedStore
 
 CLAIM_MS = 60_000

@@ -124,7 +124,7 @@ def test_the_loser_of_a_race_for_a_name_sees_the_winners_job(
 
     loser = replace(machine, kv=WatchedStore(machine.kv, before=rival))
     if rivals_request == REQUEST:
-        assert submit(loser, caller) == Accepted(winners[0].job, is_replay=True)
+        assert submit(loser, caller)[:2] == (winners[0].job, True)
     else:
         with pytest.raises(IdempotencyMismatch):
             submit(loser, caller)
@@ -140,4 +140,4 @@ def test_a_lost_answer_is_no_repeat(machine: Machine, caller: Caller) -> None:
     unlucky = replace(machine, kv=WatchedStore(machine.kv, after=lose))
     first = submit(unlucky, caller)
     assert not first.is_replay
-    assert submit(machine, caller) == Accepted(first.job, is_replay=True)
+    assert submit(machine, caller)[:2] == (first.job, True)

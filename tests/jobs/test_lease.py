@@ -11,8 +11,8 @@ from jobs.job import Job, Status
 from jobs.lease import DEADLINE_MS, Report
 from jobs.records import find_job
 from storage.kv import Unavailable, Unknown
-from tests.jobs.machine import LEASE_MS, PATIENCE_S, EngineDouble, Machine, told_at
-from tests.running import Clock
+from tests.jobs.machine import PATIENCE_S, EngineDouble, Machine, told_at
+from tests.running import LEASE_MS, Clock
 from tests.watched import WatchedStore
 
 

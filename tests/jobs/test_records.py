@@ -7,9 +7,9 @@ import pytest
 from billing.keys import Caller
 from jobs.errors import JobForeign, JobUnknown
 from jobs.ids import new_job_id, system_clock
-from jobs.job import Source
+from jobs.job import Job, Source
 from jobs.links import Links, job_of_result, result_name, source_name, upload_name
-from jobs.records import find_job, find_own_job, list_jobs
+from jobs.records import MAX_JOBS_SCANNED, Page, find_job, find_own_job, first_put, list_jobs, page
 from tests.jobs.machine import PUBLIC_URL, Machine
 from tests.running import Clock
 
@@ -60,6 +60,71 @@ def test_jobs_are_listed_newest_first_a_page_at_a_time(
     second = list_jobs(machine.kv, caller.account_id, before=first[-1].id, limit=3)
     assert [*first, *second] == jobs[::-1]
     assert list_jobs(machine.kv, caller.account_id, before=second[-1].id, limit=3) == []
+
+
+@pytest.mark.parametrize("limit", range(1, 8))
+@pytest.mark.parametrize("wanted", ["none", "all", "odd", "first", "last", "everything"])
+def test_pages_have_every_wanted_job_once_and_only_the_last_leads_nowhere(
+    machine: Machine, caller: Caller, clock: Clock, limit: int, wanted: str
+) -> None:
+    jobs = []
+    for _ in range(6):
+        clock.advance(seconds=1)
+        jobs.append(machine.submit(caller))
+    newest_first = jobs[::-1]
+    kept = {
+        "none": [],
+        "all": newest_first,
+        "odd": newest_first[1::2],
+        "first": newest_first[:1],
+        "last": newest_first[-1:],
+        "everything": newest_first,
+    }[wanted]
+    is_wanted = None if wanted == "everything" else kept.__contains__
+    seen = []
+    before = None
+    for turn in range(1 + len(jobs)):
+        found = page(machine.kv, caller.account_id, before=before, limit=limit, is_wanted=is_wanted)
+        assert len(found.jobs) <= limit
+        assert found.jobs or turn == 0 or kept == newest_first[: turn * limit]
+        seen += found.jobs
+        before = found.next_before
+        if before is None:
+            break
+    assert before is None
+    assert seen == kept
+
+
+def test_a_page_of_nobodys_jobs_is_empty_and_the_last(machine: Machine, caller: Caller) -> None:
+    machine.submit(machine.customer())
+    found = page(machine.kv, caller.account_id, before=None, limit=5)
+    assert found == Page([], None)
+
+
+@pytest.mark.parametrize("is_exact", [True, False])
+def test_a_search_that_gives_up_for_now_says_where_it_stopped(
+    machine: Machine, caller: Caller, is_exact: bool
+) -> None:
+    oldest = machine.submit(caller)
+    planted = MAX_JOBS_SCANNED - 1 if is_exact else MAX_JOBS_SCANNED
+    younger = [
+        oldest.model_copy(update={"id": UUID(int=oldest.id.int + (number << 81))})
+        for number in range(1, planted + 1)
+    ]
+    for start in range(0, planted, 10):
+        puts = [first_put(each, look_at_ms=0) for each in younger[start : start + 10]]
+        machine.kv.commit(*[put for pair in puts for put in pair])
+
+    def is_oldest(job: Job) -> bool:
+        return job.id == oldest.id
+
+    first = page(machine.kv, caller.account_id, before=None, limit=2, is_wanted=is_oldest)
+    assert first.jobs == ([oldest] if is_exact else [])
+    assert first.next_before == (oldest.id if is_exact else younger[0].id)
+    rest = page(
+        machine.kv, caller.account_id, before=first.next_before, limit=2, is_wanted=is_oldest
+    )
+    assert rest == Page([] if is_exact else [oldest], None)
 
 
 def test_a_link_leads_back_to_its_object() -> None:

@@ -10,10 +10,10 @@ from inference.errors import CorruptImage
 from jobs.job import Job
 from jobs.lease import Report
 from jobs.records import find_job
-from jobs.retention import RESULT_KEPT_MS, is_expired, result_expires_at_ms
+from jobs.retention import RESULT_KEPT_MS, SECOND_LOOK_MS, is_expired, result_expires_at_ms
 from storage.objects import Objects, ObjectsError, Stored
-from tests.jobs.machine import LEASE_MS, Machine, files_in
-from tests.running import Clock
+from tests.jobs.machine import Machine, files_in
+from tests.running import LEASE_MS, Clock
 
 DAY_MS = 24 * 60 * 60 * 1000
 
@@ -143,6 +143,11 @@ def test_a_failed_job_leaves_nothing_not_even_what_a_dead_attempt_kept(
     job = machine.submit(caller)
     machine.objects.put(f"images/{job.id}-1.png", b"from before", content_type="image/png")
     machine.work(job.id)
+    machine.sweep()
+    assert files_in(tmp_path) == set()
+    # A worker that hangs may keep a file yet: there is a second look, and then no more.
+    machine.objects.put(f"images/{job.id}-1.png", b"from after", content_type="image/png")
+    clock.advance(seconds=SECOND_LOOK_MS / 1000)
     machine.sweep()
     assert files_in(tmp_path) == set()
     assert machine.looked_at_ms(job.id) is None

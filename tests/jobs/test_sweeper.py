@@ -1,19 +1,19 @@
 """The sweeper: hints at all that is due, survives what fails, and stays short."""
 
 from dataclasses import replace
-from uuid import UUID
 
 import pytest
 
 from billing.keys import Caller
-from jobs.job import Status
-from jobs.records import JOBS, RETENTION
+from jobs.job import Failure, Status
+from jobs.lease import deadline_ms
+from jobs.records import RETENTION, find_job
 from jobs.sweeper import MAX_PER_QUEUE
 from jobs.uploads import UPLOADS_QUEUE
 from jobs.webhooks import DELIVERIES
 from storage.kv import Due, Key, Put, Unavailable
 from storage.objects import read
-from tests.jobs.machine import PICTURE, Crash, Machine, told_at
+from tests.jobs.machine import PICTURE, PRICE_CREDITS, Crash, Machine, told_at
 from tests.running import DISPATCH_GRACE_MS, Clock, Origin
 from tests.watched import WatchedStore
 
@@ -22,8 +22,6 @@ def plant(machine: Machine, queue: str, count: int) -> None:
     """Put items that are due in a queue, of no use to anybody."""
     puts = [
         Put(Key("planted", f"{queue} {number:04}"), {}, due=Due(queue, number))
-        if queue != JOBS
-        else Put(Key("planted", f"{UUID(int=number)}"), {}, due=Due(queue, number))
         for number in range(count)
     ]
     for start in range(0, count, 25):
@@ -99,11 +97,41 @@ def test_a_store_that_fails_once_costs_one_item_a_sweep(machine: Machine, caller
     assert read(machine.objects, left[0].source.object_name) is None
 
 
-@pytest.mark.parametrize("queue", [JOBS, DELIVERIES])
-def test_a_sweep_takes_a_bounded_number_from_a_queue(machine: Machine, queue: str) -> None:
-    plant(machine, queue, MAX_PER_QUEUE + 5)
+def test_a_sweep_takes_a_bounded_number_of_deliveries(machine: Machine) -> None:
+    plant(machine, DELIVERIES, MAX_PER_QUEUE + 5)
     machine.sweep()
-    assert len(machine.hints.jobs) + len(machine.hints.deliveries) == MAX_PER_QUEUE
+    assert len(machine.hints.deliveries) == MAX_PER_QUEUE
+
+
+def test_a_sweep_takes_a_bounded_number_of_jobs(machine: Machine, clock: Clock) -> None:
+    many = MAX_PER_QUEUE + 5
+    caller = machine.customer(credits=many * PRICE_CREDITS, max_in_flight=many)
+    for _ in range(many):
+        machine.submit(caller)
+    machine.hints.jobs.clear()
+    clock.now_ms += DISPATCH_GRACE_MS
+    machine.sweep()
+    assert len(machine.hints.jobs) == MAX_PER_QUEUE
+
+
+@pytest.mark.parametrize("attempts", [0, 1])
+def test_the_sweeper_fails_what_is_past_its_deadline_when_no_worker_does(
+    machine: Machine, caller: Caller, clock: Clock, attempts: int
+) -> None:
+    job = machine.submit(caller)
+    if attempts:  # a worker has it, and hangs
+        kept = find_job(machine.kv, job.id)
+        assert kept is not None
+        assert machine.leases.take(kept) is not None
+    clock.now_ms = deadline_ms(job)
+    machine.hints.jobs.clear()
+    machine.sweep()
+    assert machine.job(job.id).failure == Failure(
+        code="DEADLINE_EXCEEDED", message="The image could not be processed in time"
+    )
+    assert machine.balance(caller.account_id).held == 0
+    assert machine.hints.jobs == []
+    assert machine.contradictions() == []
 
 
 def test_what_has_expired_is_purged(machine: Machine, clock: Clock) -> None:

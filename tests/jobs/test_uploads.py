@@ -135,6 +135,26 @@ def test_of_many_who_fill_a_reservation_at_once_one_is_told_that_it_did(
         assert list(pool.map(is_filled, range(8))).count(True) == 1
 
 
+def test_bytes_that_were_refused_do_not_replace_those_that_were_kept(
+    uploads: Uploads, reserved: Upload, machine: Machine
+) -> None:
+    other = picture(16, 13)
+    rival = other + b"\0" * (reserved.size_bytes - len(other))
+    rivals = replace(uploads, objects=machine.objects)
+    uploads.fill(reserved.object_name, PICTURE, content_type=reserved.content_type)
+    with pytest.raises(UploadRefused):
+        rivals.fill(reserved.object_name, rival, content_type=reserved.content_type)
+    assert read(machine.objects, reserved.object_name) == PICTURE
+
+
+def test_a_fill_that_died_before_its_record_can_be_repeated(
+    uploads: Uploads, reserved: Upload, machine: Machine
+) -> None:
+    machine.objects.put(reserved.object_name, PICTURE, content_type=reserved.content_type)
+    uploads.fill(reserved.object_name, PICTURE, content_type=reserved.content_type)
+    assert uploads.find(reserved.object_name) is not None
+
+
 def test_a_reservation_is_over_after_two_hours(
     uploads: Uploads, reserved: Upload, clock: Clock
 ) -> None:

@@ -11,13 +11,12 @@ import pytest
 
 from billing.keys import Caller
 from inference.errors import CorruptImage, WeightsMissing
+from jobs.endings import MAX_ATTEMPTS
 from jobs.job import Failure, Job, Result, Status
 from jobs.lease import DEADLINE_MS, Report
 from jobs.records import find_job
-from jobs.worker import MAX_ATTEMPTS
 from storage.objects import read
 from tests.jobs.machine import (
-    LEASE_MS,
     PATIENCE_S,
     Crash,
     EngineDouble,
@@ -25,7 +24,7 @@ from tests.jobs.machine import (
     cut_off,
     told_at,
 )
-from tests.running import Clock
+from tests.running import LEASE_MS, Clock
 
 RETRY_MS = 5_000
 WEBHOOK = told_at("https://example.com/hook")

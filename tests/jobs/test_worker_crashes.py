@@ -8,14 +8,16 @@ import pytest
 
 from billing.keys import Caller
 from inference.errors import CorruptImage
+from jobs.endings import MAX_ATTEMPTS
 from jobs.job import Job, Status
 from jobs.lease import Report
-from jobs.worker import MAX_ATTEMPTS
 from storage.kv import StoreError, Unavailable, Unknown
-from tests.jobs.machine import LEASE_MS, Crash, Machine, told_at
+from tests.jobs.machine import Crash, Machine, told_at
+from tests.running import LEASE_MS
 from tests.watched import WatchedStore
 
-STORE_CALLS = 6
+STORE_CALLS = 8
+FAILING_CALLS = 6  # of work that finds a bad picture: no result is kept
 """How many calls of the store a job's work makes: find and claim, find and end it, two each."""
 
 
@@ -40,17 +42,16 @@ def recover(machine: Machine, job: Job) -> None:
     assert machine.looked_at_ms(job.id) != machine.clock()
 
 
-@pytest.mark.parametrize("does", [succeed, dislike])
-def test_work_calls_the_store_six_times(
-    machine: Machine, job: Job, does: Callable[[Report], None]
+@pytest.mark.parametrize(("does", "calls"), [(succeed, STORE_CALLS), (dislike, FAILING_CALLS)])
+def test_so_many_calls_of_the_store_are_made(
+    machine: Machine, job: Job, does: Callable[[Report], None], calls: int
 ) -> None:
     machine.engine.does = does
     watched = WatchedStore(machine.kv)
     replace(machine, kv=watched).work(job.id)
-    assert watched.calls == STORE_CALLS
+    assert watched.calls == calls
 
 
-@pytest.mark.parametrize("does", [succeed, dislike])
 @pytest.mark.parametrize(
     ("moment", "fault"),
     [
@@ -61,7 +62,10 @@ def test_work_calls_the_store_six_times(
         ("after", Unknown),
     ],
 )
-@pytest.mark.parametrize("at", range(STORE_CALLS))
+@pytest.mark.parametrize(
+    ("does", "at"),
+    [(succeed, at) for at in range(STORE_CALLS)] + [(dislike, at) for at in range(FAILING_CALLS)],
+)
 def test_a_failure_at_any_call_of_the_store_leaves_one_end(
     machine: Machine,
     job: Job,

@@ -1,0 +1,59 @@
+"""Endings: a job's last commit, with its settlement and its webhook; and hopeless jobs."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from billing import ledger
+from jobs.dispatch import Dispatcher
+from jobs.ids import Clock
+from jobs.job import Failure, Result
+from jobs.lease import deadline_ms, is_held
+from jobs.links import Links
+from jobs.records import RETENTION, Kept, next_put
+from jobs.webhooks import announcement
+from storage.kv import Conflict, Due, KeyValue
+
+MAX_ATTEMPTS = 3
+
+_LATE = Failure(code="DEADLINE_EXCEEDED", message="The image could not be processed in time")
+_EXHAUSTED = Failure(code="PROCESSING_FAILED", message="The image could not be processed")
+
+
+@dataclass(frozen=True)
+class Endings:
+    """Ends jobs, each once: the commit is conditional on the job's version."""
+
+    kv: KeyValue
+    dispatcher: Dispatcher
+    links: Links
+    clock: Clock
+
+    def end(self, kept: Kept, outcome: Result | Failure) -> None:
+        """Commit the end, the settlement and the webhook together, then hint at the webhook.
+
+        Raises `Conflict` if the job has changed since it was read.
+        """
+        now_ms = self.clock()
+        account_id, job_id, credits = kept.job.account_id, str(kept.job.id), kept.job.price_credits
+        if isinstance(outcome, Result):
+            job = kept.job.completed(outcome, now_ms=now_ms)
+            settlement = ledger.capture(account_id, job_id, credits=credits, now_ms=now_ms)
+            outbox = announcement(job, "completed", links=self.links, now_ms=now_ms)
+        else:
+            job = kept.job.failed(outcome, now_ms=now_ms)
+            settlement = ledger.release(account_id, job_id, credits=credits, now_ms=now_ms)
+            outbox = announcement(job, "failed", links=self.links, now_ms=now_ms)
+        ended = next_put(job, replaces=kept.version, due=Due(RETENTION, now_ms))
+        self.kv.commit(ended, *settlement, *outbox)
+        for delivery in outbox:
+            self.dispatcher.delivery(delivery.key)
+
+    def give_up(self, kept: Kept) -> bool:
+        """Fail a job that nobody holds and whose time or attempts are over; whether it was one."""
+        now_ms = self.clock()
+        is_late = now_ms >= deadline_ms(kept.job)
+        if is_held(kept, now_ms=now_ms) or not (is_late or kept.job.attempt >= MAX_ATTEMPTS):
+            return False
+        with suppress(Conflict):  # somebody else was faster
+            self.end(kept, _LATE if is_late else _EXHAUSTED)
+        return True
