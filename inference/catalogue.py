@@ -49,7 +49,7 @@ BUILT_IN_X2 = Weights(
     file="builtin_x2.safetensors",
     scale=2,
     licence="Apache-2.0",
-    sha256="ad919b410e4e914a438e6b23345f0a57239b582e4f98f0203abab2849c385fb9",
+    sha256="cad80cc7ade3de594ed87e0279f08ca1b5cb8289eb8d2dae68eb09cf01fc1588",
     attribution=_TRAINING_SET,
 )
 BUILT_IN_X4 = Weights(
