@@ -8,6 +8,8 @@ from PIL import Image, ImageCms
 
 Pixels = NDArray[np.uint8]
 
+STRIP_ROWS = 256
+
 _SPACES = {
     **dict.fromkeys(("1", "L", "LA", "I", "I;16"), b"GRAY"),
     **dict.fromkeys(("P", "PA", "RGB", "RGBA", "RGBX"), b"RGB "),
@@ -63,6 +65,17 @@ def as_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
 def _suits(icc: bytes | None, mode: str) -> bool:
     """Whether a profile is one and describes pictures of this mode: its header says so."""
     return icc is not None and icc[36:40] == b"acsp" and icc[16:20] == _SPACES.get(mode)
+
+
+def on_white(pixels: Pixels, *, alpha: Pixels) -> Pixels:
+    """(h, w, 3) or (h, w) as it shows on white; in strips, since a whole picture is large."""
+    shown = np.empty_like(pixels)
+    for top in range(0, len(pixels), STRIP_ROWS):
+        rows = slice(top, top + STRIP_ROWS)
+        opacity = alpha[rows].astype(np.uint16)
+        opacity = opacity[..., None] if pixels.ndim == 3 else opacity
+        shown[rows] = (pixels[rows] * opacity + 255 * (255 - opacity) + 127) // 255
+    return shown
 
 
 def bleed(colour: Pixels, *, alpha: Pixels) -> Pixels:

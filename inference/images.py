@@ -102,11 +102,14 @@ def encode(picture: Picture, *, format_: OutputFormat) -> bytes:
     JPEG, at quality 95 with full chroma, shows transparency on white.
     """
     check_fits(*reversed(picture.colour.shape[:2]), format_=format_)
-    image, icc = Image.fromarray(picture.colour), picture.icc
+    pixels, alpha, icc = picture.colour, picture.alpha, picture.icc
+    if alpha is not None and format_ == "jpg":
+        pixels, alpha = colour.on_white(pixels, alpha=alpha), None
+    image = Image.fromarray(pixels)
     if format_ == "webp" and image.mode == "L" and icc:  # WebP has no grey for it to describe
         image, icc = colour.as_srgb(image, icc), None
-    if picture.alpha is not None:
-        image = _with_alpha(image, Image.fromarray(picture.alpha), format_=format_)
+    if alpha is not None:
+        image.putalpha(Image.fromarray(alpha))
     file = io.BytesIO()
     image.save(file, icc_profile=icc, **_ENCODING[format_])
     return file.getvalue()
@@ -153,10 +156,3 @@ def _orientation(image: Image.Image, container: Container) -> int:
         return int(exif.get(_ORIENTATION_TAG, 1))
     except _DECODER_ERRORS:
         return 1  # viewers show a picture with unreadable EXIF as it is stored
-
-
-def _with_alpha(image: Image.Image, alpha: Image.Image, *, format_: OutputFormat) -> Image.Image:
-    if format_ == "jpg":
-        return Image.composite(image, Image.new(image.mode, image.size, "white"), alpha)
-    image.putalpha(alpha)
-    return image
