@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -59,37 +60,24 @@ def serve(settings: Settings, kv: KeyValue, *, host: str, port: int) -> None:
         raise SettingsError(
             "torch is missing: install 'enlarger[engine]', or set ENLARGER_WORKERS=0"
         )
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    settings.objects_path.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     dispatcher = LocalDispatcher()
-    services = Services(
-        kv=kv,
-        objects=FolderObjects(settings.objects_path),
-        outbound=Outbound(allow=settings.outbound_allow),
-        dispatcher=dispatcher,
-        links=Links(settings.public_url_at(host, port)),
-        clock=system_clock,
-        prices=settings.prices,
-        models=installed_models(),
-        max_source_pixels=settings.max_source_pixels,
-        dispatch_grace_ms=DISPATCH_GRACE_MS,
-        lease_ms=int(settings.lease_s * 1000),
-        webhook_hmac_key=settings.webhook_hmac_key,
+    services = wired(settings, kv, dispatcher, public_url=settings.public_url_at(host, port))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(services),
+            host=host,
+            port=port,
+            access_log=False,
+            timeout_graceful_shutdown=STOP_WITHIN_S,
+        )
     )
-    config = uvicorn.Config(
-        create_app(services),
-        host=host,
-        port=port,
-        access_log=False,
-        timeout_graceful_shutdown=STOP_WITHIN_S,
-    )
-    server = uvicorn.Server(config)
 
     def end() -> None:
         server.should_exit = True
 
+    for each in (signal.SIGINT, signal.SIGTERM):  # uvicorn, once it has stopped, raises them anew
+        signal.signal(each, _leave)
     background = Background(settings, services, dispatcher, end=end)
     background.start()
     try:
@@ -98,6 +86,30 @@ def serve(settings: Settings, kv: KeyValue, *, host: str, port: int) -> None:
         background.stop()
     if background.failure is not None:
         raise SettingsError(f"the engine cannot be loaded: {background.failure}")
+
+
+def wired(
+    settings: Settings, kv: KeyValue, dispatcher: "LocalDispatcher", *, public_url: str
+) -> Services:
+    """The services of one machine."""
+    return Services(
+        kv=kv,
+        objects=FolderObjects(settings.objects_path),
+        outbound=Outbound(allow=settings.outbound_allow),
+        dispatcher=dispatcher,
+        links=Links(public_url),
+        clock=system_clock,
+        prices=settings.prices,
+        models=installed_models(),
+        max_source_pixels=settings.max_source_pixels,
+        dispatch_grace_ms=DISPATCH_GRACE_MS,
+        lease_ms=int(settings.lease_s * 1000),
+        webhook_hmac_key=settings.webhook_hmac_key,
+    )
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(0)
 
 
 class LocalDispatcher:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -77,6 +78,12 @@ class Server:
         self._process.kill()
         self._process.wait()
         self._reader.join()
+
+    def stop(self, how: signal.Signals, *, within_s: float) -> int:
+        """Ask the process to stop, and return its exit status."""
+        assert self._process is not None
+        self._process.send_signal(how)
+        return self._process.wait(within_s)
 
     @property
     def printed(self) -> str:
