@@ -6,14 +6,14 @@ from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Security, UploadFile
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response, Security, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException
 
 from billing.accounts import find_account
 from billing.keys import Caller
-from handlers.apiframe_errors import answer_errors
+from handlers.apiframe_errors import ANSWERS
 from handlers.apiframe_wire import (
     JobDetails,
     JobPage,
@@ -32,21 +32,20 @@ from handlers.apiframe_wire import (
     summary,
 )
 from handlers.auth import CallerOf, ServicesOf, apiframe_caller, guarded_route
-from handlers.idempotency import request_name
+from handlers.idempotency import request_name, tell_replay
+from handlers.parts import OPENAPI, create_part
 from handlers.terms import clarity_terms, topaz_terms
-from inference.catalogue import MODELS
+from inference.catalogue import CLARITY, MODELS, TOPAZ
 from jobs.errors import JobUnknown
 from jobs.ids import iso_utc
 from jobs.job import Job, Webhook
 from jobs.outbound import OutboundError
-from jobs.records import find_own_job, list_jobs
+from jobs.records import Page, find_own_job, page
 from jobs.services import Services
 from jobs.sources import shown
 from jobs.submission import Order, RequestName
 
 MAX_UPLOAD_BYTES = 25 * 1024 * 1024
-MAX_JOBS_SCANNED = 1000
-"""How many jobs one list request looks at to find those that its filters want."""
 
 JobStatus = Literal["QUEUED", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED"]
 
@@ -71,19 +70,15 @@ open_to_all = APIRouter(responses={"4XX": {"model": Problem}})
 
 def create_apiframe(services: Services) -> FastAPI:
     """The app to be mounted at `/v2`."""
-    app = FastAPI(
+    return create_part(
+        services,
+        guarded,
+        open_to_all,
+        answers=ANSWERS,
         title="Enlarger: the Apiframe dialect",
         version="2",
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        strict_content_type=False,
+        openapi_url=OPENAPI,
     )
-    app.state.services = services
-    app.include_router(guarded)
-    app.include_router(open_to_all)
-    answer_errors(app)
-    return app
 
 
 @guarded.post("/images/upscale", status_code=202)
@@ -92,6 +87,7 @@ def upscale(
     caller: CallerOf,
     services: ServicesOf,
     request: Annotated[RequestName | None, Depends(request_name)],
+    response: Response,
 ) -> Submitted:
     """Submit a picture. Its credits are taken now, and given back in full if the job fails."""
     said = body.root
@@ -111,6 +107,7 @@ def upscale(
         request=request,
     )
     accepted = services.submissions.submit(order)
+    tell_replay(accepted, response)
     return Submitted(jobId=str(accepted.job.id), status=accepted.job.status.upper())
 
 
@@ -135,30 +132,27 @@ def jobs(
     include_models: Literal["true", "false"] = "false",
 ) -> JobPage:
     """The account's jobs, newest first; `search` is a whole job id."""
-    is_filtered = any(each is not None for each in (status, model, search))
-    looked_at_most = MAX_JOBS_SCANNED if is_filtered else limit + 1
+
+    def is_wanted(job: Job) -> bool:
+        return status in (None, job.status.upper()) and model in (None, job.params.model)
+
+    is_of_all = status is None and model is None
     before = None if cursor is None else _job_of_cursor(cursor)
     if search is None:
-        looked_at = list_jobs(services.kv, caller.account_id, before=before, limit=looked_at_most)
+        found = page(
+            services.kv,
+            caller.account_id,
+            before=before,
+            limit=limit,
+            is_wanted=None if is_of_all else is_wanted,
+        )
     else:
-        looked_at = _with_id(search, caller, services)
-    found: list[Job] = []
-    last_seen: Job | None = None
-    for candidate in looked_at:
-        if len(found) == limit:
-            break
-        last_seen = candidate
-        is_of_status = status in (None, candidate.status.upper())
-        if is_of_status and model in (None, candidate.params.model):
-            found.append(candidate)
-    has_more = last_seen is not None and (
-        last_seen is not looked_at[-1] or len(looked_at) == looked_at_most
-    )
+        found = Page([*filter(is_wanted, _with_id(search, caller, services))], None)
     now_ms = services.clock()
     return JobPage(
-        jobs=[summary(each, links=services.links, now_ms=now_ms) for each in found],
-        nextCursor=_cursor_of(last_seen) if has_more and last_seen else None,
-        hasMore=has_more,
+        jobs=[summary(each, links=services.links, now_ms=now_ms) for each in found.jobs],
+        nextCursor=_cursor_of(found.next_before) if found.next_before else None,
+        hasMore=found.next_before is not None,
         models=_models(services) if include_models == "true" else None,
     )
 
@@ -207,8 +201,8 @@ def _models(services: Services) -> list[ModelInfo]:
     prices = services.prices
     tiers = [tier.credits for tier in prices.topaz_tiers]
     costs = {
-        "topaz-image-upscale": (min(tiers), max(tiers), "megapixels"),
-        "clarity-upscale": (prices.clarity(), prices.clarity(), "flat"),
+        TOPAZ.id: (min(tiers), max(tiers), "megapixels"),
+        CLARITY.id: (prices.clarity(), prices.clarity(), "flat"),
     }
     return [
         ModelInfo(
@@ -250,8 +244,8 @@ def _with_id(text: str, caller: Caller, services: Services) -> list[Job]:
         return []
 
 
-def _cursor_of(job: Job) -> str:
-    return base64.urlsafe_b64encode(job.id.bytes).decode().rstrip("=")
+def _cursor_of(job_id: UUID) -> str:
+    return base64.urlsafe_b64encode(job_id.bytes).decode().rstrip("=")
 
 
 def _job_of_cursor(cursor: str) -> UUID:

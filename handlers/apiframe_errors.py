@@ -3,28 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from billing.errors import InsufficientCredits
-from handlers.errors import ROOTS, refusal_of, retry_after
+from handlers.errors import ROOTS, Answers, refusal_of, retry_after
 from inference.catalogue import MODELS
 
 MAX_PROBLEMS = 20
 """How many of a request's problems are told."""
 
 MAX_PATH_CHARS = 200
-
-
-def answer_errors(app: FastAPI) -> None:
-    """Have every error of an app answered as `{"error": "…"}`."""
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _internal_error)
-    for root in ROOTS:
-        app.add_exception_handler(root, _refused)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
@@ -64,3 +55,12 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 async def _internal_error(_: Request, error: Exception) -> Response:  # noqa: ARG001, it is logged
     return JSONResponse({"error": "Internal server error"}, 500)
+
+
+ANSWERS: Answers = {
+    RequestValidationError: _invalid,
+    HTTPException: _http_error,
+    Exception: _internal_error,
+    **dict.fromkeys(ROOTS, _refused),
+}
+"""An app's `exception_handlers`: every error is answered as `{"error": "…"}`."""

@@ -4,13 +4,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel
 
+from handlers.limits import MAX_IMAGE_CHARS
+from jobs.address_guard import MAX_URL_CHARS
 from jobs.ids import iso_utc
 from jobs.job import Job, Status, WebhookEvent
 from jobs.links import Links
 from jobs.retention import is_expired
 
-MAX_URL_CHARS = 8192
-MAX_IMAGE_CHARS = 14 * 1024 * 1024
 MAX_PROMPT_CHARS = 2000
 MAX_SEED = 2**53 - 1
 

@@ -3,9 +3,10 @@
 from fastapi import FastAPI
 
 from handlers.apiframe import create_apiframe
-from handlers.apiframe_errors import answer_errors
+from handlers.apiframe_errors import ANSWERS
 from handlers.files import create_files
 from handlers.limits import BodyLimit, RequestId
+from handlers.parts import create_part
 from handlers.vicsee import create_vicsee
 from jobs.services import Services
 
@@ -15,17 +16,13 @@ MAX_BODY_BYTES = 26 * 1024 * 1024
 
 def create_app(services: Services) -> FastAPI:
     """The whole app over `services`."""
-    app = FastAPI(
-        title="Enlarger", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
-    )
-    app.state.services = services
+    app = create_part(services, answers=ANSWERS)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(RequestId)
     app.mount("/v2", create_apiframe(services))
     app.mount("/api/v1", create_vicsee(services))
     app.mount("/files", create_files(services))
     app.add_api_route("/healthz", _healthy)
-    answer_errors(app)
     return app
 
 

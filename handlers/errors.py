@@ -1,8 +1,11 @@
 """Which status and code each refusal gets, in both dialects: the one table."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 
 from billing.errors import (
     BillingError,
@@ -24,6 +27,7 @@ from jobs.errors import (
     JobUnknown,
     ModelUnavailable,
     ResultMissing,
+    TooManyAtOnce,
     UploadRefused,
 )
 from jobs.ids import Clock
@@ -74,6 +78,7 @@ REFUSALS: dict[type[Exception], Refusal] = {
     IdempotencyMismatch: Refusal(409, 422, "IDEMPOTENCY_KEY_REUSED"),
     ModelUnavailable: Refusal(503, 503, "SERVICE_UNAVAILABLE"),
     ResultMissing: Refusal(404, 404, "NO_RESULT"),
+    TooManyAtOnce: Refusal(429, 429, "RATE_LIMITED"),
     UploadRefused: Refusal(400, 400, "INVALID_UPLOAD"),
     JobsError: Refusal(400, 422, "PROBE_FAILED"),
     Unknown: Refusal(503, 503, "SERVICE_UNAVAILABLE", _UNKNOWN, _UNKNOWN),
@@ -98,6 +103,10 @@ def retry_after(error: Exception, status: int, *, clock: Clock) -> dict[str, str
     if isinstance(error, RateLimited):
         wait_s = max((error.resets_at_ms - clock()) // 1000 + 1, 1)
     return {"Retry-After": str(wait_s)}
+
+
+Answers = dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]]
+"""How an app answers each kind of error."""
 
 
 class BodyTooLarge(HTTPException):

@@ -7,16 +7,15 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from handlers.apiframe_errors import answer_errors
+from handlers.apiframe_errors import ANSWERS
 from handlers.auth import ServicesOf, guarded_route, services_of
-from jobs.errors import UploadRefused
+from handlers.parts import create_part
 from jobs.links import UPLOADS, job_of_result
 from jobs.records import find_job
 from jobs.retention import is_expired
 from jobs.services import Services
 from storage.objects import Objects, Stored
 
-MAX_PUT_BYTES = 20 * 1024 * 1024
 SIGNED_FOR_S = 600
 
 
@@ -31,12 +30,7 @@ reserved = APIRouter(route_class=guarded_route(let_in))
 
 def create_files(services: Services) -> FastAPI:
     """The app to be mounted at `/files`."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    app.state.services = services
-    app.include_router(served)
-    app.include_router(reserved)
-    answer_errors(app)
-    return app
+    return create_part(services, served, reserved, answers=ANSWERS)
 
 
 async def _body(request: Request) -> bytes:
@@ -55,9 +49,7 @@ def get_file(name: str, services: ServicesOf) -> Response:
 def put_file(
     name: str, request: Request, services: ServicesOf, data: Annotated[bytes, Depends(_body)]
 ) -> None:
-    """Fill a reserved upload. Whoever has the address may: it cannot be guessed."""
-    if len(data) > MAX_PUT_BYTES:
-        raise UploadRefused(f"The file may have at most {MAX_PUT_BYTES} bytes")
+    """Fill a reserved upload, to the byte. Whoever has the address may: it cannot be guessed."""
     content_type = request.headers.get("content-type", "")
     services.uploads.fill(name, data, content_type=content_type)
 

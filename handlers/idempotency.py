@@ -1,15 +1,16 @@
-"""The `Idempotency-Key` header: its scope, its syntax, and the fingerprint of what came with it."""
+"""The `Idempotency-Key` header: its scope, its syntax, and how a replay is recognised and told."""
 
 import hashlib
 import json
 
-from fastapi import Request
+from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
 from jobs.errors import IdempotencyKeyInvalid
-from jobs.submission import RequestName
+from jobs.submission import Accepted, RequestName
 
 MAX_KEY_CHARS = 255
+REPLAYED = "Idempotent-Replayed"
 
 
 async def request_name(request: Request) -> RequestName | None:
@@ -29,6 +30,12 @@ async def request_name(request: Request) -> RequestName | None:
         name=f"{request.method} {request.url.path}#{key}",
         fingerprint=fingerprint(await request.body()),
     )
+
+
+def tell_replay(accepted: Accepted, response: Response) -> None:
+    """Say so in a header if the job is that of an earlier request; otherwise there is none."""
+    if accepted.is_replay:
+        response.headers[REPLAYED] = "true"
 
 
 def fingerprint(body: bytes) -> str:

@@ -1,15 +1,22 @@
-"""What holds for every request before any route sees it: its id, and a limit to its body."""
+"""What holds for every request, in either dialect: its id, and the limits to what it may say."""
 
+import logging
 import uuid
+from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from handlers.errors import BodyTooLarge
 
+log = logging.getLogger(__name__)
+
+MAX_IMAGE_CHARS = 14 * 1024 * 1024
+"""Of the address of a picture, in either dialect: a `data:` URI of 10 MB fits, with its head."""
+
 
 class RequestId:
-    """Gives every answer an `x-request-id`."""
+    """Gives every answer an `x-request-id`, and logs it with the answers that are our fault."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -20,6 +27,10 @@ class RequestId:
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["x-request-id"] = request_id
+                status = message["status"]
+                if status >= 500:
+                    path = quote(scope["path"], errors="replace")  # without line ends, for one
+                    log.error("%s %s: %d, request %s", scope["method"], path, status, request_id)
             await send(message)
 
         await self._app(scope, receive, named)

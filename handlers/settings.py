@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,6 +74,11 @@ class Settings(BaseModel):
         return self.public_url or f"http://{'localhost' if everywhere else host}:{port}"
 
     @property
+    def max_source_pixels(self) -> int:
+        """The largest picture taken in, in pixels."""
+        return self.max_source_megapixels * 1_000_000
+
+    @property
     def store_path(self) -> Path:
         """Where the SQLite file is."""
         if self.store_url is None:
@@ -90,7 +95,9 @@ class Settings(BaseModel):
     @field_validator("outbound_allow", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return [part for part in value.split(",") if part] if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return [ip_network(part.strip()) for part in value.split(",") if part.strip()]
 
     @field_validator("prices", mode="before")
     @classmethod
@@ -120,7 +127,9 @@ class Settings(BaseModel):
 
 
 def _problem(details: Any) -> str:
-    name = PREFIX + ".".join(str(part) for part in details["loc"]).upper()
-    if details["type"] == "extra_forbidden":
+    variable, *inside = details["loc"]
+    name = f"{PREFIX}{variable}".upper()
+    if details["type"] == "extra_forbidden" and not inside:
         return f"{name} is not a setting"
-    return f"{name}: {details['msg']}"
+    place = f"{'.'.join(map(str, inside))}: " if inside else ""
+    return f"{name}: {place}{details['msg']}"

@@ -3,12 +3,10 @@
 from billing.errors import OutputTooLarge
 from billing.pricing import Prices
 from handlers.apiframe_wire import ClarityParams, TopazParams
+from inference.catalogue import CLARITY, TOPAZ
 from inference.images import MAX_SIDE_PX, ImageInfo, check_fits, output_size
 from inference.params import Factor, OutputFormat, UpscaleParams
 from jobs.submission import Terms
-
-TOPAZ = "topaz-image-upscale"
-CLARITY = "clarity-upscale"
 
 VICSEE_MAX_SIDE_PX = 20_000
 """VicSee's limit of the output's longer side; 20,000 itself passes."""
@@ -17,7 +15,7 @@ VICSEE_MAX_SIDE_PX = 20_000
 def topaz_terms(said: TopazParams, info: ImageInfo, *, prices: Prices) -> Terms:
     """Apiframe's Topaz: priced by the output's megapixels."""
     params = UpscaleParams(
-        model=TOPAZ,
+        model=TOPAZ.id,
         slot=said.model_type,
         factor=said.upscale_factor,
         output_format=said.output_format,
@@ -31,7 +29,7 @@ def topaz_terms(said: TopazParams, info: ImageInfo, *, prices: Prices) -> Terms:
 def clarity_terms(said: ClarityParams, info: ImageInfo, *, prices: Prices) -> Terms:
     """Apiframe's Clarity: one price, within the size of the largest Topaz tier."""
     params = UpscaleParams(
-        model=CLARITY,
+        model=CLARITY.id,
         slot="creative",
         factor=said.scale_factor,
         output_format=said.output_format,
@@ -52,7 +50,7 @@ def vicsee_terms(factor: Factor, info: ImageInfo, *, prices: Prices) -> Terms:
         )
     prices.topaz(width_px * height_px)
     params = UpscaleParams(
-        model=TOPAZ,
+        model=TOPAZ.id,
         slot="standard-v2",
         factor=factor,
         output_format=_holding_format(info.format, width_px, height_px),

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Security
+from fastapi import APIRouter, Depends, Request, Response, Security
 from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPBearer
 from starlette.datastructures import MutableHeaders
@@ -17,21 +17,21 @@ from billing.quota import Quota
 from handlers import vicsee_wire as wire
 from handlers.auth import CallerOf, ServicesOf, guarded_route, services_of, vicsee_caller
 from handlers.files import streamed
-from handlers.idempotency import request_name
+from handlers.idempotency import request_name, tell_replay
+from handlers.parts import OPENAPI, create_part
 from handlers.terms import VICSEE_MAX_SIDE_PX, vicsee_terms
-from handlers.vicsee_errors import answer_errors
+from handlers.vicsee_errors import ANSWERS
 from handlers.vicsee_wire import Envelope
-from inference.catalogue import MODELS
+from inference.catalogue import TOPAZ
 from jobs.errors import JobUnknown, ResultMissing
 from jobs.ids import iso_utc
 from jobs.job import Job
+from jobs.links import FORMATS
 from jobs.records import find_own_job
 from jobs.retention import is_expired, result_expires_at_ms
 from jobs.services import Services
 from jobs.sources import shown
-from jobs.submission import Accepted, Order, RequestName
-
-MODEL = "topaz-image-upscale"
+from jobs.submission import Order, RequestName
 
 Request_ = Annotated[RequestName | None, Depends(request_name)]
 
@@ -61,18 +61,15 @@ open_to_all = APIRouter(responses={422: {"model": wire.Failed}})
 
 def create_vicsee(services: Services) -> ASGIApp:
     """The app to be mounted at `/api/v1`."""
-    app = FastAPI(
+    app = create_part(
+        services,
+        guarded,
+        open_to_all,
+        answers=ANSWERS,
         title="Enlarger: the VicSee dialect",
         version="1",
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        strict_content_type=False,
+        openapi_url=OPENAPI,
     )
-    app.state.services = services
-    app.include_router(guarded)
-    app.include_router(open_to_all)
-    answer_errors(app)
     return RateHeaders(app, services)  # outside of all, so that a 500 has them as well
 
 
@@ -101,20 +98,30 @@ class RateHeaders:
 
 @guarded.post("/tools/upscale-image")
 def upscale_image(
-    body: wire.UpscaleRequest, caller: CallerOf, services: ServicesOf, request: Request_
+    body: wire.UpscaleRequest,
+    caller: CallerOf,
+    services: ServicesOf,
+    request: Request_,
+    response: Response,
 ) -> Envelope[wire.Created]:
     """Submit a picture. Its credits are taken now, and given back if the task fails."""
-    job = _submit(body, caller, services=services, request=request).job
-    return Envelope(data=wire.created(job, credits_left=_balance(caller, services)))
+    accepted = services.submissions.submit(_order(body, caller, services, request))
+    tell_replay(accepted, response)
+    return Envelope(data=wire.created(accepted))
 
 
 @guarded.post("/generate")
 def generate(
-    body: wire.GenerateRequest, caller: CallerOf, services: ServicesOf, request: Request_
+    body: wire.GenerateRequest,
+    caller: CallerOf,
+    services: ServicesOf,
+    request: Request_,
+    response: Response,
 ) -> Envelope[wire.Generated]:
     """The same, through the endpoint of all models."""
-    job = _submit(body.input, caller, services=services, request=request).job
-    return Envelope(data=wire.generated(job, credits_left=_balance(caller, services)))
+    accepted = services.submissions.submit(_order(body.input, caller, services, request))
+    tell_replay(accepted, response)
+    return Envelope(data=wire.generated(accepted))
 
 
 @guarded.get("/tasks/{task_id}")
@@ -144,7 +151,8 @@ def download(
 @guarded.get("/credits")
 def credits(caller: CallerOf, services: ServicesOf) -> Envelope[wire.Credits]:
     """The balance."""
-    return Envelope(data=wire.Credits(credits=_balance(caller, services)))
+    _, balance = find_account(services.kv, caller.account_id)
+    return Envelope(data=wire.Credits(credits=balance.available))
 
 
 @guarded.post("/upload")
@@ -172,21 +180,16 @@ def models(services: ServicesOf, type: str | None = None) -> Envelope[wire.Model
     return Envelope(data=wire.Models(models=offered))
 
 
-def _submit(
-    said: wire.UpscaleRequest, caller: Caller, *, services: Services, request: RequestName | None
-) -> Accepted:
-    order = Order(
+def _order(
+    said: wire.UpscaleRequest, caller: Caller, services: Services, request: RequestName | None
+) -> Order:
+    return Order(
         caller=caller,
         source_url=said.image_url,
         said={"image_url": shown(said.image_url), "upscale_factor": str(said.upscale_factor)},
         terms=partial(vicsee_terms, said.upscale_factor, prices=services.prices),
         request=request,
     )
-    return services.submissions.submit(order)
-
-
-def _balance(caller: Caller, services: Services) -> int:
-    return find_account(services.kv, caller.account_id)[1].available
 
 
 def _task(task_id: str, caller: Caller, services: Services) -> Job:
@@ -198,15 +201,15 @@ def _task(task_id: str, caller: Caller, services: Services) -> Job:
 
 
 def _model(services: Services) -> wire.ModelInfo:
-    model, prices = MODELS[MODEL], services.prices.vicsee_credits
+    prices = services.prices.vicsee_credits
     return wire.ModelInfo(
-        id=model.id,
-        name=model.label,
-        description=model.description,
+        id=TOPAZ.id,
+        name=TOPAZ.label,
+        description=TOPAZ.description,
         capabilities={
             "upscale_factors": [str(factor) for factor in prices],
             "max_output_side_px": VICSEE_MAX_SIDE_PX,
-            "input_types": ["image/jpeg", "image/png", "image/webp"],
+            "input_types": [*FORMATS],
         },
         credits={str(factor): credits for factor, credits in prices.items()},
     )

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from billing.errors import InsufficientCredits, RateLimited
-from handlers.errors import ROOTS, BodyTooLarge, refusal_of, retry_after
-from handlers.vicsee_wire import ErrorBody, Failed
+from handlers.errors import ROOTS, Answers, BodyTooLarge, refusal_of, retry_after
+from handlers.vicsee_wire import MAX_UPLOAD_BYTES, ErrorBody, Failed
 from jobs.ids import iso_utc
 
 _INVALID_JSON = ("INVALID_JSON", "Invalid JSON body")
@@ -19,28 +19,30 @@ _INVALID = {
     "image_url": ("MISSING_IMAGE_URL", "image_url not provided"),
     "upscale_factor": ("INVALID_UPSCALE_FACTOR", "upscale_factor must be 1, 2, 4 or 8"),
     "contentType": ("INVALID_UPLOAD", "contentType must be image/jpeg, image/png or image/webp"),
-    "sizeBytes": ("INVALID_UPLOAD", "sizeBytes must be from 1 to 20971520"),
+    "sizeBytes": ("INVALID_UPLOAD", f"sizeBytes must be from 1 to {MAX_UPLOAD_BYTES}"),
     "mode": ("INVALID_MODE", "mode must be url or proxy"),
 }
-"""Code and message by member, in the order in which the contract checks them."""
+"""Code and message by member, in the order in which they are checked; unknown members come last."""
+
+MAX_MEMBER_CHARS = 200
 
 _HTTP_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
-
-
-def answer_errors(app: FastAPI) -> None:
-    """Have every error of an app answered in the envelope."""
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _internal_error)
-    for root in ROOTS:
-        app.add_exception_handler(root, _refused)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
     """The first problem, in the contract's order, by its code."""
     assert isinstance(error, RequestValidationError)
-    problems = {problem["loc"][-1]: problem for problem in error.errors()}
+    problems: dict[Any, Any] = {}
+    unknown: list[str] = []
+    for problem in error.errors():
+        member = problem["loc"][-1]
+        if problem["type"] == "extra_forbidden":
+            unknown.append(member)
+        else:
+            problems[member] = problem
     refused = next((member for member in _INVALID if member in problems), None)
+    if refused is None and unknown:
+        return _failure(400, "INVALID_FIELD", f"Unknown field: {unknown[0][:MAX_MEMBER_CHARS]}")
     if refused is None:
         return _failure(400, *_INVALID_JSON)
     if refused == "model" and problems["model"]["type"] == "missing":
@@ -81,3 +83,12 @@ async def _internal_error(_: Request, error: Exception) -> Response:  # noqa: AR
 def _failure(status: int, code: str, message: str, *, headers: Any = None) -> JSONResponse:
     body = Failed(error=ErrorBody(code=code, message=message))
     return JSONResponse(body.model_dump(), status, headers=headers)
+
+
+ANSWERS: Answers = {
+    RequestValidationError: _invalid,
+    HTTPException: _http_error,
+    Exception: _internal_error,
+    **dict.fromkeys(ROOTS, _refused),
+}
+"""An app's `exception_handlers`: every error is answered in the envelope."""

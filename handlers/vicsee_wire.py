@@ -4,11 +4,13 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from handlers.limits import MAX_IMAGE_CHARS
 from jobs.ids import iso_utc
 from jobs.job import Job, Status
 from jobs.links import Links
+from jobs.submission import Accepted
 
-MAX_IMAGE_CHARS = 14 * 1024 * 1024
+MAX_UPLOAD_BYTES = 20 * 1024 * 1024
 OUTPUT_TIERS = {1: "2k", 2: "2k", 4: "4k", 8: "8k"}
 
 T = TypeVar("T")
@@ -22,7 +24,7 @@ def _factor(value: object) -> object:
 
 
 class _Said(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
 class UpscaleRequest(_Said):
@@ -43,7 +45,7 @@ class UploadRequest(_Said):
     """The body of `POST /upload`."""
 
     contentType: Literal["image/jpeg", "image/png", "image/webp"]
-    sizeBytes: Annotated[int, Field(ge=1, le=20 * 1024 * 1024)]
+    sizeBytes: Annotated[int, Field(ge=1, le=MAX_UPLOAD_BYTES)]
 
 
 class Envelope(BaseModel, Generic[T]):
@@ -176,23 +178,25 @@ def task_id(job: Job) -> str:
     return f"task_{job.id.hex}"
 
 
-def generated(job: Job, *, credits_left: int) -> Generated:
+def generated(accepted: Accepted) -> Generated:
     """A new task."""
+    job = accepted.job
     return Generated(
         id=task_id(job),
         model=job.params.model,
         status=_STATUSES[job.status],
         creditsUsed=job.price_credits,
-        creditsRemaining=credits_left,
+        creditsRemaining=accepted.credits_left,
         createdAt=iso_utc(job.created_at_ms),
     )
 
 
-def created(job: Job, *, credits_left: int) -> Created:
+def created(accepted: Accepted) -> Created:
     """A new task with its input."""
+    job = accepted.job
     source, factor = job.source, job.params.factor
     return Created(
-        **dict(generated(job, credits_left=credits_left)),
+        **dict(generated(accepted)),
         input=CreatedInput(
             image_url=job.said["image_url"],
             upscale_factor=str(factor),

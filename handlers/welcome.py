@@ -1,4 +1,4 @@
-"""What `serve` says once, on an empty folder: the demo account's key, and how to try it."""
+"""What `serve` says once, on an empty folder: the demo account, its key, and how to try it."""
 
 from billing.administration import OpenedAccount
 
@@ -6,6 +6,9 @@ _TEXT = r"""
 A demo account with {credits} credits is ready. Its key is shown this once:
 
     {key}
+
+The account's id is {account_id}, and the secret that its webhooks are signed with
+is {webhook_secret}
 
 Enlarge a picture of yours, in a second terminal:
 
@@ -25,4 +28,10 @@ and ask for the result:
 
 def welcome(opened: OpenedAccount, *, credits: int, public_url: str) -> str:
     """The text for a new demo account."""
-    return _TEXT.format(credits=credits, key=opened.key.apiframe_spelling, public_url=public_url)
+    return _TEXT.format(
+        credits=credits,
+        key=opened.key.apiframe_spelling,
+        account_id=opened.account.id,
+        webhook_secret=opened.account.webhook_secret,
+        public_url=public_url,
+    )

@@ -6,9 +6,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from handlers.apiframe import MAX_JOBS_SCANNED
 from jobs.job import Status
-from jobs.records import first_put
+from jobs.records import MAX_JOBS_SCANNED, first_put
 from tests.handlers.clients import CLARITY, TOPAZ, Apiframe, kept_job, topaz_body
 from tests.handlers.working import cancel, complete, fail, start
 from tests.running import Clock, Running

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 import local_app
-from billing.accounts import account_key
+from billing import ledger
+from billing.accounts import Account, account_key, all_account_ids, find_account
 from billing.keys import authenticate
 from handlers.cli import DEMO_CREDITS, Serve, create_cli
 from handlers.settings import Settings
@@ -87,6 +88,72 @@ def test_a_keys_life_from_making_to_revoking(run: Command, kv: SqliteKeyValue) -
     assert kv.query("accounts", limit=2)
 
 
+def test_accounts_are_listed_without_and_shown_with_their_secrets(
+    run: Command, kv: SqliteKeyValue
+) -> None:
+    secrets = {}
+    for name in ("Ada", "Bob"):
+        opened = _printed(run("accounts", "create", name, "--credits", "50"))["account"]
+        secrets[opened["id"]] = opened["webhookSecret"]
+    account, _ = find_account(kv, opened["id"])
+    kv.commit(*ledger.hold(account, "a-job", credits=8, now_ms=0))
+    listed = _printed(run("accounts", "list"))
+    assert {each["id"] for each in listed} == set(secrets)
+    bob = {
+        "id": account.id,
+        "name": "Bob",
+        "credits": {"available": 42, "held": 8},
+        "unfinishedJobs": 1,
+    }
+    assert bob in listed
+    shown = _printed(run("accounts", "show", account.id))
+    assert shown == bob | {"webhookSecret": secrets[account.id]}
+
+
+def test_a_list_that_is_cut_says_so(run: Command) -> None:
+    for name in ("Ada", "Bob"):
+        _printed(run("accounts", "create", name))
+    assert len(_printed(run("accounts", "list", "--limit", "2"))) == 2
+    cut = run("accounts", "list", "--limit", "1")
+    assert (cut.returncode, len(json.loads(cut.stdout))) == (0, 1)
+    assert "there are more" in cut.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("accounts", "list"),
+        ("accounts", "show", "acc_x"),
+        ("keys", "create", "--account", "acc_x"),
+        ("keys", "list", "--account", "acc_x"),
+        ("keys", "revoke", "key_x", "--account", "acc_x"),
+        ("keys", "pause", "key_x", "--account", "acc_x"),
+        ("keys", "resume", "key_x", "--account", "acc_x"),
+        ("credits", "grant", "acc_x", "5"),
+        ("credits", "show", "acc_x"),
+        ("ledger", "verify"),
+    ],
+)
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_folder_without_data_is_told_in_a_line_and_left_as_it_is(
+    run: Command, tmp_path: Path, words: tuple[str, ...], is_there: bool
+) -> None:
+    mistyped = tmp_path / "dta"
+    if is_there:
+        mistyped.mkdir()
+    done = run(*words, "--data", mistyped)
+    _assert_told(done, f"there is no Enlarger data in {mistyped}")
+    assert mistyped.exists() is is_there
+    assert not is_there or not os.listdir(mistyped)
+
+
+def test_a_store_that_is_not_there_is_told_by_its_own_path(run: Command, tmp_path: Path) -> None:
+    mistyped = tmp_path / "mistyped.sqlite"
+    done = run("ledger", "verify", store_url=f"sqlite://{mistyped}")
+    _assert_told(done, f"there is no Enlarger data in {mistyped}")
+    assert not mistyped.exists()
+
+
 def test_granted_credits_are_in_the_balance_and_the_ledger_verifies(run: Command) -> None:
     account_id = _printed(run("accounts", "create", "Ada", "--credits", "5"))["account"]["id"]
     granted = _printed(run("credits", "grant", account_id, "20"))
@@ -111,6 +178,7 @@ def test_a_planted_error_fails_the_verification_and_is_named(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (("accounts", "show", "acc_nobody"), "acc_nobody"),
         (("credits", "show", "acc_nobody"), "acc_nobody"),
         (("credits", "grant", "acc_nobody", "5"), "acc_nobody"),
         (("keys", "create", "--account", "acc_nobody"), "acc_nobody"),
@@ -119,6 +187,7 @@ def test_a_planted_error_fails_the_verification_and_is_named(
         (("accounts", "create", "x" * 100_000), "bytes"),
     ],
 )
+@pytest.mark.usefixtures("kv")
 def test_what_cannot_be_done_is_told_in_a_line(
     run: Command, words: tuple[str, ...], told: str
 ) -> None:
@@ -153,6 +222,7 @@ def test_a_bad_setting_is_told_in_a_line(run: Command, name: str, value: str) ->
 def test_a_folder_that_cannot_be_used_is_told_in_a_line(run: Command, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     _assert_told(run("ledger", "verify", "--data", tmp_path / "file"), "file")
+    _assert_told(run("accounts", "create", "Ada", "--data", tmp_path / "file"), "file")
 
 
 def test_the_option_wins_over_the_variable(run: Command, tmp_path: Path) -> None:
@@ -205,9 +275,11 @@ def test_a_file_that_cannot_be_enlarged_is_told_in_a_line(
 
 def test_a_first_start_opens_a_demo_account_and_shows_its_key_once(run: Command) -> None:
     served: list[tuple[Settings, str, int]] = []
+    accounts: list[Account] = []
 
     def serve(settings: Settings, kv: KeyValue, *, host: str, port: int) -> None:
-        assert len(kv.query("accounts", limit=2)) == 1
+        (account_id,) = all_account_ids(kv)
+        accounts.append(find_account(kv, account_id)[0])
         served.append((settings, host, port))
 
     first = run("serve", "--port", "8123", serve=serve, workers="2")
@@ -216,6 +288,8 @@ def test_a_first_start_opens_a_demo_account_and_shows_its_key_once(run: Command)
     assert "http://127.0.0.1:8123/v2/images/upscale" in first.stdout
     assert f"{DEMO_CREDITS} credits" in first.stdout
     assert "afk_" in first.stdout
+    assert accounts[0].id in first.stdout
+    assert accounts[0].webhook_secret in first.stdout
     assert second.stdout == ""
     assert [(host, port) for _, host, port in served] == [("127.0.0.1", 8123), ("0.0.0.0", 8000)]
     assert served[0][0].workers == 2
@@ -224,7 +298,8 @@ def test_a_first_start_opens_a_demo_account_and_shows_its_key_once(run: Command)
 @pytest.mark.parametrize(
     ("words", "env", "status"),
     [
-        (("ledger", "verify"), {}, 0),
+        (("accounts", "create", "Ada"), {}, 0),
+        (("ledger", "verify"), {}, 2),
         (("ledger", "verify"), {"ENLARGER_NONSENSE": "1"}, 2),
         ((), {}, 2),
     ],

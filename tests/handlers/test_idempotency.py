@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from handlers.idempotency import MAX_KEY_CHARS
-from tests.handlers.clients import NOWHERE, Apiframe, VicSee, topaz_body
+from tests.handlers.clients import NOWHERE, TOPAZ, Apiframe, VicSee, topaz_body
 from tests.handlers.working import complete
 from tests.running import Clock, Origin, Running
 
@@ -24,6 +24,7 @@ def test_a_replay_answers_with_the_same_job_and_its_status_now(
     complete(service, UUID(first.json()["jobId"]))
     replay = apiframe.topaz(photo, idempotency_key="one")
     assert replay.status_code == 202
+    assert (_is_told_replayed(first), _is_told_replayed(replay)) == (False, True)
     assert replay.json() == {"jobId": first.json()["jobId"], "status": "COMPLETED"}
     left = apiframe.left()
     assert (left.balance.available, left.balance.spent, len(left.jobs)) == (992, 8, 1)
@@ -111,7 +112,9 @@ def test_the_scope_of_a_key_is_the_account(service: Running, photo: str) -> None
 
 
 def test_without_a_key_each_request_is_a_job(apiframe: Apiframe, photo: str) -> None:
-    assert apiframe.submitted(photo) != apiframe.submitted(photo)
+    answers = [apiframe.topaz(photo) for _ in range(2)]
+    assert answers[0].json() != answers[1].json()
+    assert not any(map(_is_told_replayed, answers))
 
 
 def test_a_refused_request_does_not_use_its_key_up(apiframe: Apiframe, origin: Origin) -> None:
@@ -133,6 +136,7 @@ def test_requests_at_the_same_moment_make_one_job_and_one_hold(
         answers = list(threads.map(submit, range(AT_ONCE)))
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["jobId"] for answer in answers}) == 1
+    assert sum(map(_is_told_replayed, answers)) == AT_ONCE - 1
     left = apiframe.left()
     assert (left.balance.available, left.balance.held, len(left.jobs)) == (992, 8, 1)
     assert len(left.files) == len(files_before) + 1
@@ -148,15 +152,36 @@ def test_a_key_is_remembered_for_a_day_and_not_for_ever(
     assert apiframe.topaz(photo, idempotency_key="one").json() != first
 
 
-def test_the_other_dialect_replays_too(vicsee: VicSee, photo: str) -> None:
+@pytest.mark.parametrize("route", ["/tools/upscale-image", "/generate"])
+def test_the_other_dialect_replays_too(vicsee: VicSee, photo: str, route: str) -> None:
     headers = {"Idempotency-Key": "one"}
-    body = {"image_url": photo}
-    answers = [
-        vicsee.post("/tools/upscale-image", json=body, headers=headers).json() for _ in range(2)
-    ]
-    assert answers[0] == answers[1]
-    other = vicsee.post(
-        "/tools/upscale-image", json={**body, "upscale_factor": "4"}, headers=headers
-    )
+
+    def submit(**said: str) -> httpx2.Response:
+        body: dict[str, Any] = {"image_url": photo, **said}
+        if route == "/generate":
+            body = {"model": TOPAZ, "input": body}
+        return vicsee.post(route, json=body, headers=headers)
+
+    answers = [submit() for _ in range(2)]
+    assert answers[0].json() == answers[1].json()
+    assert list(map(_is_told_replayed, answers)) == [False, True]
+    other = submit(upscale_factor="4")
+    assert not _is_told_replayed(other)
     assert (other.status_code, other.json()["error"]["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
     assert vicsee.left().balance.available == 980
+
+
+def test_a_replay_tells_the_balance_of_its_own_moment(vicsee: VicSee, photo: str) -> None:
+    headers = {"Idempotency-Key": "one"}
+    seen = []
+    for _ in range(2):
+        answer = vicsee.post("/tools/upscale-image", json={"image_url": photo}, headers=headers)
+        seen.append(answer.json()["data"]["creditsRemaining"])
+        vicsee.submitted(photo)
+    assert seen == [980, 960]
+
+
+def _is_told_replayed(answer: httpx2.Response) -> bool:
+    header = answer.headers.get("Idempotent-Replayed")
+    assert header in (None, "true")
+    return header is not None

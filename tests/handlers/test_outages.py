@@ -1,5 +1,6 @@
 """When a store is down or something breaks: an answer in shape, and nothing charged."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ class Failing(SqliteKeyValue):
     reading: Exception | None = None
     writing: Exception | None = None
     is_lost_after_the_next_job = False
+    is_down_after_the_next_job = False
 
     def get(self, key: Key) -> Item | None:
         if self.reading is not None:
@@ -37,6 +39,9 @@ class Failing(SqliteKeyValue):
             self.is_lost_after_the_next_job = False
             self.reading = Unavailable("no connection")
             raise Unknown("no answer")
+        if self.is_down_after_the_next_job and len(changes) > 2:
+            self.is_down_after_the_next_job = False
+            self.reading = Unavailable("no connection")
 
 
 class FailingObjects(FolderObjects):
@@ -130,6 +135,51 @@ def test_a_submission_of_unknown_fate_is_not_said_to_have_cost_nothing(
     assert customer.left().balance.held > before.balance.held
 
 
+def test_a_tasks_balance_is_not_read_after_it_was_charged(
+    service: Running, kv: Failing, origin: Origin
+) -> None:
+    customer = VicSee(service, service.account())
+    kv.is_down_after_the_next_job = True
+    answer = _submit(customer, f"{origin.url}/photo.png")
+    kv.reading = None
+    assert answer.status_code == 200
+    assert answer.json()["data"]["creditsRemaining"] == customer.left().balance.available == 980
+
+
+@CUSTOMERS
+@pytest.mark.parametrize(
+    ("failure", "status"), [(Unavailable("no connection"), 503), (RuntimeError("a secret"), 500)]
+)
+def test_an_answer_that_is_our_fault_is_logged_with_its_id(
+    service: Running,
+    kv: Failing,
+    origin: Origin,
+    caplog: pytest.LogCaptureFixture,
+    speaks: type[Client],
+    failure: Exception,
+    status: int,
+) -> None:
+    customer = speaks(service, service.account())
+    assert _submit(customer, "").status_code < 500  # which is not logged
+    kv.writing = failure
+    answer = _submit(customer, f"{origin.url}/photo.png")
+    assert answer.status_code == status
+    request_id = answer.headers["x-request-id"]
+    path = answer.request.url.path
+    assert _logged(caplog) == [f"POST {path}: {status}, request {request_id}"]
+
+
+def test_a_logged_path_stays_in_its_line(
+    service: Running, kv: Failing, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = "/v2/jobs/%1B%5B2J%0Dforged%20line"
+    kv.reading = Unavailable("no connection")
+    apiframe = Apiframe(service, service.account())
+    answer = service.http.get(path, headers=apiframe.headers)
+    request_id = answer.headers["x-request-id"]
+    assert _logged(caplog) == [f"GET {path}: 503, request {request_id}"]
+
+
 @CUSTOMERS
 def test_a_defect_is_told_in_shape_and_without_detail(
     service: Running, kv: Failing, origin: Origin, speaks: type[Client]
@@ -172,6 +222,12 @@ def _submit(customer: Client, image: str) -> Any:
     if isinstance(customer, Apiframe):
         return customer.post("/images/upscale", json=topaz_body(image), headers=headers)
     return customer.post("/tools/upscale-image", json={"image_url": image}, headers=headers)
+
+
+def _logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    records = [record for record in caplog.records if record.name == "handlers.limits"]
+    assert {record.levelno for record in records} <= {logging.ERROR}
+    return [record.getMessage() for record in records]
 
 
 def _assert_shape(answer: Any, speaks: type[Client], code: str) -> None:

@@ -39,6 +39,12 @@ def test_an_empty_environment_gives_the_defaults() -> None:
             "outbound_allow",
             (ip_network("127.0.0.1/32"), ip_network("fd00::/8")),
         ),
+        (
+            "OUTBOUND_ALLOW",
+            " 127.0.0.1/32, 10.0.0.0/8 ,",
+            "outbound_allow",
+            (ip_network("127.0.0.1/32"), ip_network("10.0.0.0/8")),
+        ),
         ("WORKERS", "4", "workers", 4),
         ("WORKERS", "0", "workers", 0),
         ("LEASE_S", "12.5", "lease_s", 12.5),
@@ -81,6 +87,16 @@ def test_what_is_no_setting_is_refused_by_name_in_a_line(name: str, said: str) -
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("wrong", ["10.0.0.1/8", "localhost"])
+def test_a_network_that_is_none_is_told_once_and_by_its_variable(wrong: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        Settings.from_environment({"ENLARGER_OUTBOUND_ALLOW": f"127.0.0.1/32, {wrong}"})
+    told = str(refusal.value)
+    assert told.startswith("ENLARGER_OUTBOUND_ALLOW: ")
+    assert wrong in told
+    assert told.count("ENLARGER_") == 1
+
+
 def test_every_fault_is_named_at_once() -> None:
     with pytest.raises(SettingsError, match=r"ENLARGER_WORKERS.*; ENLARGER_LEASE_S"):
         Settings.from_environment({"ENLARGER_WORKERS": "x", "ENLARGER_LEASE_S": "x"})
@@ -113,6 +129,11 @@ def test_a_price_file_that_cannot_be_is_refused_in_a_line(tmp_path: Path, text: 
     with pytest.raises(SettingsError, match="ENLARGER_PRICES") as refusal:
         _with_prices(tmp_path, text)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_wrong_price_is_told_by_the_variable_and_its_place_in_the_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"^ENLARGER_PRICES: clarity_credits: "):
+        _with_prices(tmp_path, '{"clarity_credits": "many"}')
 
 
 def _with_prices(folder: Path, text: str) -> Settings:

@@ -364,6 +364,11 @@ def test_a_reservation_out_of_bounds_is_refused(vicsee: VicSee, body: dict[str, 
     assert_refused(vicsee.post("/upload", json=body), 400, "INVALID_UPLOAD")
 
 
+def test_a_reservation_with_a_member_that_nobody_knows_is_refused(vicsee: VicSee) -> None:
+    body = {"contentType": "image/png", "sizeBytes": 5, "size": 5}
+    assert_refused(vicsee.post("/upload", json=body), 400, "INVALID_FIELD", "Unknown field: size")
+
+
 def test_twenty_megabytes_may_be_reserved(vicsee: VicSee) -> None:
     body = {"contentType": "image/png", "sizeBytes": 20 * 1024 * 1024}
     assert vicsee.post("/upload", json=body).status_code == 200

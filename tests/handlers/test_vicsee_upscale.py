@@ -79,7 +79,6 @@ def test_generate_answers_the_same_without_the_input(vicsee: VicSee, photo: str)
         ({"upscale_factor": 2}, "2", "2k", 20),
         ({"upscale_factor": 4}, "4", "4k", 40),
         ({"upscale_factor": 8}, "8", "8k", 80),
-        ({"upscale_factor": "2", "unknown": "ignored"}, "2", "2k", 20),
     ],
 )
 def test_each_factor_has_its_tier_and_its_price(
@@ -200,6 +199,38 @@ def test_other_factors_are_refused(vicsee: VicSee, route: str, factor: Any) -> N
     assert_refused(answer, 400, "INVALID_UPSCALE_FACTOR")
 
 
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ({"upscale_facto": "8"}, "upscale_facto"),
+        ({"upscale_factor": "8", "model": TOPAZ}, "model"),
+        ({"b": 1, "a": 2}, "b"),
+        ({"": None}, ""),
+        ({"x" * 5000: 1}, "x" * 200),
+    ],
+)
+def test_a_member_that_nobody_knows_is_refused_and_costs_nothing(
+    vicsee: VicSee, photo: str, route: str, said: dict[str, Any], shown: str
+) -> None:
+    answer = vicsee.post(route, json=body_for(route, {"image_url": photo, **said}))
+    assert_refused(answer, 400, "INVALID_FIELD", f"Unknown field: {shown}")
+    left = vicsee.left()
+    assert (left.balance.available, left.jobs) == (1000, [])
+
+
+def test_a_member_beside_the_input_is_refused_too(vicsee: VicSee) -> None:
+    body = {"model": TOPAZ, "input": {"image_url": NOWHERE}, "upscale_factor": "8"}
+    answer = vicsee.post("/generate", json=body)
+    assert_refused(answer, 400, "INVALID_FIELD", "Unknown field: upscale_factor")
+
+
+def test_a_member_that_cannot_be_text_is_refused(vicsee: VicSee) -> None:
+    body = f'{{"image_url": "{NOWHERE}", "\\ud800": 1}}'
+    answer = vicsee.post("/tools/upscale-image", content=body.encode())
+    assert (answer.status_code, answer.json()["success"]) == (400, False)
+
+
 @pytest.mark.parametrize(
     ("body", "code", "message"),
     [
@@ -287,8 +318,9 @@ def test_checks_run_in_the_contracts_order(service: Running, origin: Origin) -> 
     unprobed = {"image_url": f"{origin.url}/nothing.png", "upscale_factor": 8}
     steps: list[tuple[dict[str, Any], str]] = [
         ({"content": b"{"}, "INVALID_JSON"),
-        ({"json": {"upscale_factor": 3}}, "MISSING_IMAGE_URL"),
-        ({"json": unprobed | {"upscale_factor": 3}}, "INVALID_UPSCALE_FACTOR"),
+        ({"json": {"upscale_factor": 3, "unknown": 1}}, "MISSING_IMAGE_URL"),
+        ({"json": unprobed | {"upscale_factor": 3, "unknown": 1}}, "INVALID_UPSCALE_FACTOR"),
+        ({"json": unprobed | {"unknown": 1}}, "INVALID_FIELD"),
         ({"json": unprobed}, "PROBE_FAILED"),
         ({"json": wide}, "OUTPUT_TOO_LARGE"),
         ({"json": wide | {"upscale_factor": 4}}, "INSUFFICIENT_CREDITS"),
