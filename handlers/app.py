@@ -1,5 +1,9 @@
 """The web app: both dialects, the files, and what holds for every request."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import to_thread
 from fastapi import FastAPI
 
 from handlers.apiframe import create_apiframe
@@ -8,15 +12,18 @@ from handlers.files import create_files
 from handlers.limits import BodyLimit, RequestId
 from handlers.parts import create_part
 from handlers.vicsee import create_vicsee
-from jobs.services import Services
+from jobs.services import MAX_FETCHES, Services
 
 MAX_BODY_BYTES = 26 * 1024 * 1024
 """An upload of 25 MB with its multipart frame; JSON with a 10 MB `data:` URI is smaller."""
 
+THREADS = 2 * MAX_FETCHES
+"""Handlers run in threads. However slow the sources, half of them are left for everything else."""
+
 
 def create_app(services: Services) -> FastAPI:
     """The whole app over `services`."""
-    app = create_part(services, answers=ANSWERS)
+    app = create_part(services, answers=ANSWERS, lifespan=_with_threads)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(RequestId)
     app.mount("/v2", create_apiframe(services))
@@ -24,6 +31,12 @@ def create_app(services: Services) -> FastAPI:
     app.mount("/files", create_files(services))
     app.add_api_route("/healthz", _healthy)
     return app
+
+
+@asynccontextmanager
+async def _with_threads(_: FastAPI) -> AsyncIterator[None]:
+    to_thread.current_default_thread_limiter().total_tokens = THREADS
+    yield
 
 
 async def _healthy() -> dict[str, str]:

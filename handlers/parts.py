@@ -1,6 +1,7 @@
 """What every app has in common: the whole one and those that it mounts."""
 
 from fastapi import APIRouter, FastAPI
+from starlette.types import Lifespan
 
 from handlers.errors import Answers
 from jobs.services import Services
@@ -15,6 +16,7 @@ def create_part(
     title: str = "Enlarger",
     version: str = "1",
     openapi_url: str | None = None,
+    lifespan: Lifespan[FastAPI] | None = None,
 ) -> FastAPI:
     """An app over `services` that has no pages and takes every body for JSON."""
     app = FastAPI(
@@ -26,6 +28,7 @@ def create_part(
         redirect_slashes=False,
         strict_content_type=False,
         exception_handlers=answers,
+        lifespan=lifespan,
     )
     app.state.services = services
     for router in routers:

@@ -26,8 +26,7 @@ from storage.objects import Objects
 
 MAX_FETCHES = 64
 MAX_FETCHES_EACH = 50
-"""How many sources may be fetched at once, in all and for one account. The web app has more threads
-than that, so that slow sources leave some for everybody else."""
+"""How many sources may be fetched at once, in all and for one account."""
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ def running(
 @contextmanager
 def served(app: FastAPI, listener: socket.socket) -> Iterator[None]:
     """Serve an app from a thread until the block ends."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
