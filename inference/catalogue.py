@@ -57,7 +57,7 @@ BUILT_IN_X4 = Weights(
     file="builtin_x4.safetensors",
     scale=4,
     licence="Apache-2.0",
-    sha256="9db0725f999353148580a0b27175c0ede8443da79cadb09086b9b50e45a70c4a",
+    sha256="62d591cabbbd8007a4a42ed98ae9b5234fb5a319c587b0dbda7e7b2b23bb3243",
     attribution=_TRAINING_SET,
 )
 
