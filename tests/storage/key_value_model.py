@@ -148,7 +148,9 @@ class History(RuleBasedStateMachine):
         item = self._live(change.key)
         match change:
             case Put(key, value):
-                version = version_of(self.store, key) if self._is_alive(change) else -1
+                # What is expired from its birth on cannot be read: it gets a version of its own.
+                unread = -1 - len(self.versions[key])
+                version = version_of(self.store, key) if self._is_alive(change) else unread
                 assert version not in self.versions[key]
                 self.versions[key].append(version)
                 counters = item.counters if item else change.counters
