@@ -11,9 +11,14 @@ _WINDOW /= _WINDOW.sum()
 
 
 def luma(picture: Pixels, *, border_px: int) -> Floats:
-    """Y of BT.601 in studio range, unrounded, without the border."""
-    weights = np.array([65.481, 128.553, 24.966]) / 255
-    return (picture @ weights + 16)[border_px:-border_px, border_px:-border_px]
+    """Y of BT.601 in studio range, unrounded, without the border, of an (h, w, 3) picture.
+
+    Of a grey one, (h, w, 1), its own values: so published figures take Set14's grey picture.
+    """
+    inner = picture[border_px:-border_px, border_px:-border_px]
+    if picture.shape[2] == 1:
+        return inner[..., 0].astype(np.float64)
+    return np.asarray(inner @ (np.array([65.481, 128.553, 24.966]) / 255) + 16)
 
 
 def psnr_db(one: Floats, other: Floats) -> float:

@@ -132,8 +132,9 @@ def pictures(folder: Path) -> list[Path]:
 
 
 def pixels(path: Path) -> Pixels:
-    """A file as (h, w, 3); grey is replicated."""
-    return np.asarray(Image.open(path).convert("RGB"))
+    """A file as (h, w, 3) or, grey, (h, w, 1)."""
+    picture = np.asarray(Image.open(path))
+    return picture if picture.ndim == 3 else picture[..., None]
 
 
 def reduced(picture: Pixels, scale: int) -> Pixels:
@@ -182,7 +183,9 @@ def by(kernel: Kernel) -> Method:
 
 def by_network(small: Pixels, scale: int) -> Pixels:
     """What the engine makes of it."""
-    return enlarge(Picture(small), CHAINS[scale], progress=silent).colour
+    colour = small[..., 0] if small.shape[2] == 1 else small
+    made = enlarge(Picture(colour), CHAINS[scale], progress=silent).colour
+    return made.reshape(*made.shape[:2], -1)
 
 
 CHAINS = built_in()

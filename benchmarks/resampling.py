@@ -35,7 +35,7 @@ LANCZOS3 = Kernel(_lanczos3, 3)
 
 
 def resized(picture: Pixels, *, width: int, height: int, kernel: Kernel) -> Pixels:
-    """(h, w, 3) -> (height, width, 3): antialiased, edges mirrored, rows first.
+    """(h, w, channels) -> (height, width, channels): antialiased, edges mirrored, rows first.
 
     Rounded to 8 bits after each of the two passes: then it equals MATLAB's files bit for bit.
     """
