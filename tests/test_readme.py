@@ -79,3 +79,14 @@ def test_every_setting_is_in_the_table() -> None:
 
     told = set(re.findall(rf"^\| `{PREFIX}(\w+)`", README, re.MULTILINE))
     assert told == {name.upper() for name in Settings.model_fields}
+
+
+def test_every_figure_is_one_that_was_measured() -> None:
+    told = re.findall(r"^\| ([^|`]+) \| ([\d.]+) \| ([\d.]+) \| (.*) \|$", README, re.MULTILINE)
+    assert len(told) >= 9
+    measured = {
+        (row["what"], f"{row['asked'] or 0:g}", f"{row['measured']:g}", row["note"])
+        for path in (ROOT / "benchmarks" / "results").glob("*.json")
+        for row in json.loads(path.read_text())["rows"]
+    }
+    assert set(told) <= measured
