@@ -1,12 +1,16 @@
 """The courier: takes deliveries from the outbox to their receivers, again until one accepts."""
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from billing.accounts import find_account
+from jobs.errors import TooManyAtOnce
 from jobs.ids import Clock
 from jobs.outbound import Answer, Outbound, OutboundError
 from jobs.records import find_job, next_put
+from jobs.turns import Turns
 from jobs.webhooks import (
     Delivery,
     DeliveryState,
@@ -33,12 +37,33 @@ class Courier:
     outbound: Outbound
     clock: Clock
     hmac_key: HmacKey
+    turns: Turns
 
     def deliver(self, key: Key) -> None:
-        """Make the next attempt of a delivery, if one is due and nobody else makes it."""
-        delivery = self._claim(key)
-        if delivery is None:
+        """Make the next attempt of a delivery, if one is due and nobody else makes it.
+
+        A receiver whose turns are all taken is left for later: one that hangs takes no more
+        threads than its turns.
+        """
+        item = self.kv.get(key)
+        if item is None or item.due is None or item.due.at_ms > self.clock():
             return
+        delivery = Delivery.model_validate(item.value)
+        with suppress(TooManyAtOnce), self.turns.taken(urlsplit(delivery.url).netloc):
+            claimed = self._claim(delivery, item.version)
+            if claimed is not None:
+                self._make(key, claimed)
+
+    def _claim(self, delivery: Delivery, version: int) -> Delivery | None:
+        claimed = delivery.model_copy(update={"attempts": delivery.attempts + 1})
+        lease_ends_ms = self.clock() + _LEASE_MS
+        try:
+            self.kv.commit(delivery_put(claimed, replaces=version, due_at_ms=lease_ends_ms))
+        except Conflict:
+            return None
+        return claimed
+
+    def _make(self, key: Key, delivery: Delivery) -> None:
         if delivery.event == "progress" and self._is_job_over(delivery):
             # The end was or will be told: news of progress must not come after it.
             self._settle(key, delivery.model_copy(update={"state": DeliveryState.FAILED}), None)
@@ -56,21 +81,6 @@ class Courier:
             )
             state = DeliveryState.FAILED if retry_at_ms is None else DeliveryState.PENDING
         self._settle(key, delivery.model_copy(update={"state": state}), retry_at_ms)
-
-    def _claim(self, key: Key) -> Delivery | None:
-        item = self.kv.get(key)
-        now_ms = self.clock()
-        if item is None or item.due is None or item.due.at_ms > now_ms:
-            return None
-        delivery = Delivery.model_validate(item.value)
-        claimed = delivery.model_copy(update={"attempts": delivery.attempts + 1})
-        try:
-            self.kv.commit(
-                delivery_put(claimed, replaces=item.version, due_at_ms=now_ms + _LEASE_MS)
-            )
-        except Conflict:
-            return None
-        return claimed
 
     def _attempt(self, delivery: Delivery) -> Answer | None:
         account, _ = find_account(self.kv, delivery.account_id)

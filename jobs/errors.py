@@ -10,7 +10,7 @@ JobsError
 ├── IllegalTransition     a job cannot go from where it is to there
 ├── LeaseLost             another worker has taken the job over
 ├── ResultMissing         there is no result yet, or none any more
-├── TooManyAtOnce         too many sources are being fetched just now
+├── TooManyAtOnce         all turns at something slow are taken
 └── UploadRefused         an upload that cannot be taken
 """
 

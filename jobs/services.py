@@ -28,6 +28,10 @@ MAX_FETCHES = 64
 MAX_FETCHES_EACH = 50
 """How many sources may be fetched at once, in all and for one account."""
 
+MAX_ATTEMPTS_AT_ONCE = 64
+MAX_ATTEMPTS_PER_HOST = 4
+"""How many webhooks may be on their way at once, in all and to one receiver."""
+
 
 @dataclass(frozen=True)
 class Services:
@@ -93,7 +97,13 @@ class Services:
     @cached_property
     def courier(self) -> Courier:
         """Delivers webhooks."""
-        return Courier(self.kv, self.outbound, self.clock, hmac_key=self.webhook_hmac_key)
+        return Courier(
+            self.kv,
+            self.outbound,
+            self.clock,
+            hmac_key=self.webhook_hmac_key,
+            turns=Turns(in_all=MAX_ATTEMPTS_AT_ONCE, each=MAX_ATTEMPTS_PER_HOST),
+        )
 
     @cached_property
     def retention(self) -> Retention:

@@ -1,4 +1,4 @@
-"""Turns: how many of the same slow thing may go on at once, in all and for one account."""
+"""Turns: how many of the same slow thing may go on at once, in all and for one party to it."""
 
 import threading
 from collections import Counter
@@ -9,9 +9,9 @@ from jobs.errors import TooManyAtOnce
 
 
 class Turns:
-    """At most `in_all` at a time in this process, of which one account may have `each`.
+    """At most `in_all` at a time in this process, of which one party may have `each`.
 
-    Nobody waits: a waiting request would hold a thread, and threads are what is short.
+    Nobody waits: who waits holds a thread, and threads are what is short.
     """
 
     def __init__(self, *, in_all: int, each: int) -> None:
@@ -21,14 +21,14 @@ class Turns:
         self._changing = threading.Lock()
 
     @contextmanager
-    def taken(self, account_id: str) -> Iterator[None]:
+    def taken(self, party: str) -> Iterator[None]:
         """Hold a turn while the block runs; `TooManyAtOnce` if there is none."""
         with self._changing:
-            if self._taken.total() >= self._in_all or self._taken[account_id] >= self._each:
+            if self._taken.total() >= self._in_all or self._taken[party] >= self._each:
                 raise TooManyAtOnce
-            self._taken[account_id] += 1
+            self._taken[party] += 1
         try:
             yield
         finally:
             with self._changing:
-                self._taken -= Counter([account_id])
+                self._taken -= Counter([party])

@@ -3,6 +3,7 @@
 import hmac
 import json
 import socket
+from contextlib import ExitStack
 from dataclasses import replace
 from hashlib import sha256
 
@@ -17,6 +18,7 @@ from jobs.job import Job, Status
 from jobs.lease import Report
 from jobs.outbound import Outbound
 from jobs.records import find_job
+from jobs.services import MAX_ATTEMPTS_PER_HOST
 from jobs.webhooks import RETRY_DELAYS_S, DeliveryState, delivery_key
 from storage.kv import Key, Unknown
 from storage.objects import read
@@ -395,3 +397,18 @@ def test_a_customer_who_verifies_with_the_digest_of_the_key_is_satisfied(
     ((sent, body),) = origin.received
     expected = hmac.new(caller.key_sha256.encode(), body, sha256).hexdigest()
     assert sent["X-Webhook-Signature"] == f"sha256={expected}"
+
+
+def test_a_receiver_whose_turns_are_taken_is_left_for_later(
+    machine: Machine, job: Job, origin: Origin, caller: Caller
+) -> None:
+    other = completed(machine, caller, "http://elsewhere.test/hook")
+    with ExitStack() as turns:
+        for _ in range(MAX_ATTEMPTS_PER_HOST):
+            turns.enter_context(machine.courier.turns.taken(origin.url.removeprefix("http://")))
+        deliver(machine, job)
+        deliver(machine, other)
+        assert fate(machine, job) == ("pending", 0, "pending")
+        assert fate(machine, other) == ("pending", 1, "pending")
+    deliver(machine, job)
+    assert fate(machine, job) == ("delivered", 1, "delivered")

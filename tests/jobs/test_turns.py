@@ -1,4 +1,4 @@
-"""Turns: never more at once than allowed, in all and for one account, and all given back."""
+"""Turns: never more at once than allowed, in all and for one party, and all given back."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from jobs.errors import TooManyAtOnce
 from jobs.turns import Turns
 
 
-def test_one_account_has_its_share_and_others_the_rest() -> None:
+def test_one_party_has_its_share_and_others_the_rest() -> None:
     turns = Turns(in_all=3, each=2)
     with turns.taken("a"), turns.taken("a"):
         with pytest.raises(TooManyAtOnce), turns.taken("a"):
