@@ -60,7 +60,7 @@ def clean(bench: Path) -> Iterator[Row]:
             for label, method in METHODS.items():
                 psnr, likeness = compared(pairs, method, scale)
                 asked = ASKED_DB.get((name, scale, label))
-                yield Row(f"{name} x{scale} {label}", asked, psnr, f"SSIM {likeness:.4f}")
+                yield Row(f"{name} x{scale} {label}", asked, round(psnr, 3), f"SSIM {likeness:.4f}")
 
 
 def from_jpeg(bench: Path) -> Iterator[Row]:
@@ -69,9 +69,12 @@ def from_jpeg(bench: Path) -> Iterator[Row]:
     psnr = {}
     for label in ("Lanczos3", "built-in"):
         psnr[label], likeness = compared(pairs, METHODS[label], 2)
-        yield Row(f"Kodak24 x2 JPEG 75 {label}", None, psnr[label], f"SSIM {likeness:.4f}")
-    gain = round(psnr["built-in"] - psnr["Lanczos3"], 2)
-    yield Row("Kodak24 x2 JPEG 75, gain over Lanczos3", ASKED_JPEG_GAIN_DB, gain, "dB")
+        measured = round(psnr[label], 3)
+        yield Row(f"Kodak24 x2 JPEG 75 {label}", None, measured, f"SSIM {likeness:.4f}")
+    gain = psnr["built-in"] - psnr["Lanczos3"]
+    is_reached = gain >= ASKED_JPEG_GAIN_DB  # of what is measured, not of what is printed
+    what = "Kodak24 x2 JPEG 75, gain over Lanczos3"
+    yield Row(what, ASKED_JPEG_GAIN_DB, round(gain, 4), "dB", reached=is_reached)
 
 
 def guards(bench: Path) -> Iterator[Row]:
@@ -85,7 +88,7 @@ def guards(bench: Path) -> Iterator[Row]:
     pairs = [(reduced(truth, 4), truth) for truth in truths(bench / "Set5", 4)]
     psnr, _ = compared(pairs, METHODS["bicubic"], 4)
     near = abs(psnr - GUARD_DB) <= GUARD_TOLERANCE_DB
-    yield Row("Set5 x4 bicubic guards the metric", GUARD_DB, psnr, reached=near)
+    yield Row("Set5 x4 bicubic guards the metric", GUARD_DB, round(psnr, 3), reached=near)
 
 
 def speed() -> Iterator[Row]:
@@ -115,7 +118,7 @@ def compared(pairs: list[tuple[Pixels, Pixels]], method: Method, scale: int) -> 
         true = luma(truth, border_px=scale)
         psnrs.append(psnr_db(made, true))
         likenesses.append(ssim(made, true))
-    return round(statistics.fmean(psnrs), 2), round(statistics.fmean(likenesses), 4)
+    return statistics.fmean(psnrs), statistics.fmean(likenesses)
 
 
 def truths(folder: Path, scale: int) -> Iterator[Pixels]:

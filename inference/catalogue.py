@@ -49,7 +49,7 @@ BUILT_IN_X2 = Weights(
     file="builtin_x2.safetensors",
     scale=2,
     licence="Apache-2.0",
-    sha256="cad80cc7ade3de594ed87e0279f08ca1b5cb8289eb8d2dae68eb09cf01fc1588",
+    sha256="29ddfb79685d0ac5baf56f18c0681d2939b9945d43554126cfc2d808add20d87",
     attribution=_TRAINING_SET,
 )
 BUILT_IN_X4 = Weights(
