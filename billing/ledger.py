@@ -18,6 +18,8 @@ from billing.accounts import Account, Balance, account_key, all_account_ids, fin
 from storage.kv import MAX_PAGE, Add, Change, Key, KeyValue, Put
 
 _VERIFY_TRIES = 20
+_VERIFY_ROWS = 50_000
+"""A busy account is read so often at least, and a small one until so many entries were read."""
 
 
 class EntryKind(StrEnum):
@@ -122,7 +124,8 @@ def entries(kv: KeyValue, account_id: str) -> Iterator[tuple[str, Entry]]:
 
 def _verify_account(kv: KeyValue, account_id: str) -> list[Discrepancy]:
     rows = dict(entries(kv, account_id))
-    for _ in range(_VERIFY_TRIES):
+    tries, rows_read = 0, 0
+    while tries < _VERIFY_TRIES or rows_read < _VERIFY_ROWS:
         _, balance = find_account(kv, account_id)
         again = dict(entries(kv, account_id))
         # Entries are only ever added. If there are no new ones, none came while the balance was
@@ -130,6 +133,7 @@ def _verify_account(kv: KeyValue, account_id: str) -> list[Discrepancy]:
         if again == rows:
             return [Discrepancy(account_id, what) for what in _contradictions(balance, rows)]
         rows = again
+        tries, rows_read = tries + 1, rows_read + len(rows)
     return [Discrepancy(account_id, "is too busy to be read consistently; try again")]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, count
 
 import pytest
 
@@ -253,7 +253,7 @@ def test_a_ledger_of_more_than_a_page_is_read_to_its_end(kv: KeyValue, account: 
 
 def movements(account: Account) -> Iterator[tuple[Change, ...]]:
     """Holds and their settlements, one job after another, each leaving what it found or less."""
-    for number in range(1000):
+    for number in count():
         job = f"{number}"
         settle = ledger.release if number % 3 else ledger.capture
         yield ledger.hold(account, job, credits=1, now_ms=NOW_MS)
