@@ -274,6 +274,7 @@ def test_a_hold_and_its_settlement_between_any_two_reads_are_no_contradiction(
 
 
 def test_an_account_that_never_rests_is_said_to_be_too_busy(kv: KeyValue, busy: Account) -> None:
+    kv.commit(*ledger.grant(busy.id, "enough", credits=100_000, now_ms=NOW_MS))
     left = movements(busy)
     watched = WatchedStore(kv, before=lambda _: kv.commit(*next(left)))
     assert found(watched) == ["is too busy to be read consistently; try again"]
