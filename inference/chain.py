@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inference.errors import NotANumber
-from inference.network import Network
+from inference.networks.builtin import BuiltIn
 from inference.params import Factor
 
 RECIPES: Mapping[Factor, tuple[int, ...]] = {1: (2,), 2: (2,), 4: (4,), 6: (4, 2), 8: (4, 2)}
@@ -26,7 +26,7 @@ class Chain(nn.Module):
     how much larger than the source the largest picture is that any of the networks is given.
     """
 
-    def __init__(self, networks: Sequence[Network], *, scale: int) -> None:
+    def __init__(self, networks: Sequence[BuiltIn], *, scale: int) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
         self.scale = scale
@@ -52,6 +52,6 @@ class Chain(nn.Module):
         return F.interpolate(enlarged, size=size, mode="bicubic", antialias=True).clamp(0, 1)
 
 
-def chain_for(factor: Factor, networks: Mapping[int, Network]) -> Chain:
+def chain_for(factor: Factor, networks: Mapping[int, BuiltIn]) -> Chain:
     """The chain for a factor; `networks` are by their scale."""
     return Chain([networks[scale] for scale in RECIPES[factor]], scale=factor)

@@ -8,10 +8,10 @@ from safetensors.torch import load
 
 from inference.catalogue import Weights
 from inference.errors import WeightsBad, WeightsMissing
-from inference.network import Network
+from inference.networks.builtin import WIDTHS, BuiltIn
 
 
-def load_network(weights: Weights, *, folder: Path) -> Network:
+def load_network(weights: Weights, *, folder: Path) -> BuiltIn:
     """The network of a catalogued weights file, in fp32, ready to run.
 
     Raises `WeightsMissing`, or `WeightsBad` if the file is not the one that the catalogue names.
@@ -23,7 +23,7 @@ def load_network(weights: Weights, *, folder: Path) -> Network:
         raise WeightsMissing(f"The weights file {path} is missing") from error
     if hashlib.sha256(data).hexdigest() != weights.sha256:
         raise WeightsBad(f"{path} is not the file that the catalogue names: its SHA-256 differs")
-    network = Network(scale=weights.scale)
+    network = BuiltIn(scale=weights.scale, channels=WIDTHS["small"])
     try:
         network.load_state_dict({name: tensor.float() for name, tensor in load(data).items()})
     except (SafetensorError, RuntimeError) as error:

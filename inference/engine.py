@@ -14,7 +14,7 @@ from inference.checkpoints import load_network
 from inference.colour import bleed
 from inference.errors import ModelUnknown
 from inference.images import Picture, check_fits, decode, encode
-from inference.network import Network
+from inference.networks.builtin import BuiltIn
 from inference.params import Factor, OutputFormat, UpscaleParams
 from inference.runner import run
 from inference.tiling import Tile, blend, plan
@@ -48,7 +48,7 @@ class Engine:
     ) -> None:
         self._folder = weights_folder
         self._max_source_pixels = max_source_pixels
-        self._networks: dict[str, Network] = {}
+        self._networks: dict[str, BuiltIn] = {}
         self._loading = threading.Lock()
 
     def upscale(self, source: bytes, params: UpscaleParams, *, progress: Progress) -> Upscaled:
@@ -72,7 +72,7 @@ class Engine:
             network="+".join(each.id for each in weights),
         )
 
-    def _network(self, weights: Weights) -> Network:
+    def _network(self, weights: Weights) -> BuiltIn:
         with self._loading:
             if weights.id not in self._networks:
                 self._networks[weights.id] = load_network(weights, folder=self._folder)

@@ -2,23 +2,42 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-OutputFormat = Literal["jpg", "png", "webp"]
+OutputFormat = Literal["jpg", "png", "webp", "tiff", "avif"]
 Factor = Literal[1, 2, 4, 6, 8]
+MetadataPolicy = Literal["keep", "strip", "strip_gps"]
+
+
+class FaceParams(BaseModel):
+    """How faces are restored: `strength` is how much of the restored face shows, 0 to 1;
+    `creativity` how far the restorer may leave what it was given, 0 to 1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    strength: float = Field(ge=0, le=1)
+    creativity: float = Field(ge=0, le=1)
 
 
 class UpscaleParams(BaseModel):
-    """One picture's enlargement: nothing optional, nothing left to a default further in.
+    """One picture's enlargement: nothing left to a default further in.
 
     `model` is a key of `inference.catalogue.MODELS`; `slot` is the model's variant (Topaz's
     `model_type`); the output is exactly `factor` times as wide and high as the source is displayed.
+    `metadata` says what of EXIF and XMP goes into the result; profile and density always do.
+    `is_guarded` corrects the result until, reduced again, it matches the source. `faces` is None
+    where faces get no treatment of their own.
     """
 
-    # Jobs keep it: a field of a newer release survives a rewrite by this one.
+    # Jobs keep it: a field of a newer release survives a rewrite by this one, and one that an
+    # older release did not know has a default.
     model_config = ConfigDict(frozen=True, extra="allow")
 
     model: str
     slot: str
     factor: Factor
     output_format: OutputFormat
+    metadata: MetadataPolicy = "strip_gps"
+    is_guarded: bool = False
+    faces: FaceParams | None = None

@@ -1,18 +1,21 @@
 """The training pictures: decoded and reduced once, then cut into pairs of small and true crops."""
 
 import csv
-import io
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from training.degradations import JPEG_GRID_PX, photographed
 
 Pixels = NDArray[np.uint8]
+Kind = Literal["photo", "clean"]
 
 GROUP_WEIGHTS = {
     "photo": 1.0,
@@ -22,7 +25,6 @@ GROUP_WEIGHTS = {
     "text": 0.4,
     "synthetic": 0.4,
 }
-JPEG_GRID_PX = 8  # crops are cut after compression, so that its grid may start anywhere in them
 
 
 class Pair(NamedTuple):
@@ -55,64 +57,51 @@ def reduced(picture: Pixels, *, scale: int) -> Pixels:
     return pixels
 
 
-def batch(
-    pairs: list[Pair],
-    dice: np.random.Generator,
-    *,
-    size: int,
-    crop_px: int,
-    degraded_share: float,
-) -> tuple[Tensor, Tensor]:
-    """`size` crops: (size, 3, crop_px, crop_px) and the truth, both RGB in 0..1, channels last."""
-    weights = np.array([pair.weight for pair in pairs])
-    chosen = dice.choice(len(pairs), size=size, p=weights / weights.sum())
-    crops = [_crop(pairs[i], dice, crop_px=crop_px, share=degraded_share) for i in chosen]
-    return as_tensor([small for small, _ in crops]), as_tensor([large for _, large in crops])
+class Crops(Dataset[tuple[Pixels, Pixels]]):
+    """Crop number i of an endless supply: (crop_px, crop_px, 3) and its truth, both uint8.
+
+    What a crop shows depends on the seed and its number alone, so that a run can go on anywhere,
+    with any number of loading processes, and give the same weights.
+    """
+
+    def __init__(self, pairs: list[Pair], *, kind: Kind, crop_px: int, seed: int) -> None:
+        self._pairs, self._kind, self._crop_px, self._seed = pairs, kind, crop_px, seed
+        weights = np.array([pair.weight for pair in pairs])
+        self._shares = weights / weights.sum()
+
+    def __getitem__(self, number: int) -> tuple[Pixels, Pixels]:
+        dice = np.random.default_rng((self._seed, number))
+        pair = self._pairs[dice.choice(len(self._pairs), p=self._shares)]
+        small, large = self._window(pair, dice)
+        turns, mirror = int(dice.integers(0, 4)), int(dice.choice([-1, 1]))
+        return (
+            np.rot90(small, turns)[:, ::mirror].copy(),
+            np.rot90(large, turns)[:, ::mirror].copy(),
+        )
+
+    def _window(self, pair: Pair, dice: np.random.Generator) -> tuple[Pixels, Pixels]:
+        """Cut after compression, so that JPEG's grid may start anywhere in the crop."""
+        crop_px, scale = self._crop_px, pair.large.shape[0] // pair.small.shape[0]
+        wide_px = crop_px + JPEG_GRID_PX - 1
+        top, left = (dice.integers(0, side - wide_px + 1) for side in pair.small.shape[:2])
+        small = pair.small[top : top + wide_px, left : left + wide_px]
+        if self._kind == "photo":
+            small = photographed(small, dice)
+        down, right = dice.integers(0, JPEG_GRID_PX, size=2)
+        small = small[down : down + crop_px, right : right + crop_px]
+        top, left = (top + down) * scale, (left + right) * scale
+        return small, pair.large[top : top + crop_px * scale, left : left + crop_px * scale]
 
 
-def as_tensor(pictures: list[Pixels]) -> Tensor:
-    """Equally large (h, w, 3) uint8 pictures as one (n, 3, h, w) tensor in 0..1, channels last."""
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div(255)
-
-
-def _crop(
-    pair: Pair, dice: np.random.Generator, *, crop_px: int, share: float
-) -> tuple[Pixels, Pixels]:
-    scale = pair.large.shape[0] // pair.small.shape[0]
-    wide_px = crop_px + JPEG_GRID_PX - 1
-    top, left = (dice.integers(0, side - wide_px + 1) for side in pair.small.shape[:2])
-    small = pair.small[top : top + wide_px, left : left + wide_px]
-    if dice.random() < share:
-        small = degraded(small, dice)
-    down, right = dice.integers(0, JPEG_GRID_PX, size=2)
-    small = small[down : down + crop_px, right : right + crop_px]
-    top, left = (top + down) * scale, (left + right) * scale
-    large = pair.large[top : top + crop_px * scale, left : left + crop_px * scale]
-    turns, mirror = int(dice.integers(0, 4)), int(dice.choice([-1, 1]))
-    return np.rot90(small, turns)[:, ::mirror], np.rot90(large, turns)[:, ::mirror]
-
-
-def middle(pair: Pair, *, side_px: int, scale: int) -> tuple[Pixels, Pixels]:
+def middle(pair: Pair, *, side_px: int) -> tuple[Pixels, Pixels]:
     """The middle of a picture, at most `side_px` square before enlarging, and its truth."""
+    scale = pair.large.shape[0] // pair.small.shape[0]
     top, left = (max(0, side - side_px) // 2 for side in pair.small.shape[:2])
     small = pair.small[top : top + side_px, left : left + side_px]
     large = pair.large[top * scale :, left * scale :]
     return small, large[: small.shape[0] * scale, : small.shape[1] * scale]
 
 
-def degraded(picture: Pixels, dice: np.random.Generator) -> Pixels:
-    """As pictures come from the web: sometimes slightly soft, mostly saved as JPEG."""
-    if dice.random() < 0.25:
-        soft = ImageFilter.GaussianBlur(dice.uniform(0.2, 0.6))
-        picture = np.asarray(Image.fromarray(picture).filter(soft))
-    if dice.random() < 0.85:
-        quality, subsampling = int(dice.integers(60, 96)), int(dice.choice([0, 2]))
-        picture = recompressed(picture, quality=quality, subsampling=subsampling)
-    return picture
-
-
-def recompressed(picture: Pixels, *, quality: int, subsampling: int) -> Pixels:
-    """Through JPEG and back; subsampling 0 is 4:4:4 and 2 is 4:2:0."""
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=quality, subsampling=subsampling)
-    return np.asarray(Image.open(file))
+def planes(pictures: Tensor) -> Tensor:
+    """(n, h, w, 3) uint8 as (n, 3, h, w) in 0..1, channels last."""
+    return pictures.permute(0, 3, 1, 2).float().div(255)

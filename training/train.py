@@ -1,30 +1,36 @@
-"""Trains the built-in network from a folder of pictures: the loop below is the whole method.
+"""Trains one built-in network from a folder of pictures: the loop below is the whole method.
 
-    python -m training.train --pictures DIR --scale 2 --minutes 35 --out builtin_x2.safetensors
+    python -m training.train --pictures DIR --scale 2 --width small --kind clean --steps 40000 \
+        --out builtin_x2_small_clean.safetensors
 
-The learning rate follows a cosine over the minutes given, however fast the machine is; with
---steps instead, the same seed on the same machine gives the same weights.
+The same seed and steps on the same machine give the same weights. With --minutes instead, the
+learning rate follows its cosine over that time, however fast the machine is.
 """
 
 import argparse
-import json
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
-from torch.nn import functional as F
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader
 
-from inference.network import BLOCKS, CHANNELS, Network
-from training import pictures
+from inference.networks.builtin import BLOCKS, WIDTHS, BuiltIn
+from training.degradations import recompressed
+from training.pictures import Crops, Pair, load, middle, planes
+from training.warm_start import adopt
 
-PEAK_RATE, LAST_RATE, WARM_STEPS = 1e-3, 1e-6, 100
+LAST_RATE_SHARE, WARM_STEPS = 1e-3, 100
 EMA_DECAY = 0.999
+SQUARED_FROM = 0.75  # of the run: PSNR is what is measured, and L1 gets near it faster
+SQUARED_WEIGHT = 25  # makes its gradients as large as L1's at errors of five levels
 VALIDATION_CROP_PX = 128
 
 log = logging.getLogger("training")
@@ -35,40 +41,43 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.manual_seed(args.seed)
-    dice = np.random.default_rng(args.seed)
+    if args.threads:
+        torch.set_num_threads(args.threads)
 
-    train = pictures.load(args.pictures, split="train", scale=args.scale)
-    held_out = pictures.load(args.pictures, split="val", scale=args.scale)
+    train = load(args.pictures, split="train", scale=args.scale)
+    held_out = load(args.pictures, split="val", scale=args.scale)
     log.info("decoded %d pictures to train on and %d to validate with", len(train), len(held_out))
 
-    network = Network(scale=args.scale)
+    network = BuiltIn(scale=args.scale, channels=WIDTHS[args.width])
     if args.start_from:
-        adopt_body(network, args.start_from)
+        adopt(network, args.start_from, dice=torch.Generator().manual_seed(args.seed))
+    network = network.to(args.device, memory_format=torch.channels_last)
     average = deepcopy(network).requires_grad_(False)
-    optimizer = torch.optim.Adam(network.parameters(), lr=PEAK_RATE, fused=True)
+    optimizer = torch.optim.Adam(network.parameters(), lr=args.rate, fused=True)
     step, spent_s = 0, 0.0
     if args.state and args.state.exists():
         state = torch.load(args.state, weights_only=True)
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
-        dice.bit_generator.state = json.loads(state["dice"])
         step, spent_s = state["step"], state["spent_s"]
 
+    forward = torch.compile(network) if args.device == "cuda" else network
+    crops = Crops(train, kind=args.kind, crop_px=args.crop, seed=args.seed)
+    batches = batched(crops, args, first=step)
     begun_s = time.monotonic() - spent_s
     while True:
         spent_s = time.monotonic() - begun_s
         done = step / args.steps if args.steps else spent_s / (60 * args.minutes)
         if step % args.validate_every == 0 or done >= 1:
-            quality = validate(average, held_out, scale=args.scale)
+            quality = validate(average, held_out, device=args.device)
             log.info("step %d, %.0f %%, %.0f s: %s", step, 100 * done, spent_s, quality)
-            save(average, args.out, credit=args.credit, steps=step)
+            save(average, args, steps=step)
             if args.state:
                 state = {
                     "network": network.state_dict(),
                     "average": average.state_dict(),
                     "optimizer": optimizer.state_dict(),
-                    "dice": json.dumps(dice.bit_generator.state),
                     "step": step,
                     "spent_s": spent_s,
                 }
@@ -76,16 +85,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         if done >= 1:
             return
 
-        rate = LAST_RATE + (PEAK_RATE - LAST_RATE) * (1 + math.cos(math.pi * done)) / 2
+        cosine = (1 + math.cos(math.pi * done)) / 2
+        rate = args.rate * (LAST_RATE_SHARE + (1 - LAST_RATE_SHARE) * cosine)
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1, (step + 1) / WARM_STEPS)
 
-        small, large = pictures.batch(
-            train, dice, size=args.batch, crop_px=args.crop, degraded_share=args.degraded_share
-        )
-        with torch.autocast("cpu", torch.bfloat16):  # twice as fast; the weights stay fp32
-            enlarged = network(small)
-        loss = F.l1_loss(enlarged, large)
+        small, large = next(batches)
+        with torch.autocast(args.device, torch.bfloat16):  # twice as fast; the weights stay fp32
+            enlarged = forward(small)
+        error = enlarged.float() - large
+        if done < SQUARED_FROM:
+            loss = error.abs().mean()
+        else:
+            loss = SQUARED_WEIGHT * error.square().mean()
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
@@ -96,44 +108,52 @@ def main(argv: Sequence[str] | None = None) -> None:
             kept.lerp_(latest.detach(), share)
 
 
-def adopt_body(network: Network, path: Path) -> None:
-    """Take over all weights of another scale's network but the last convolution."""
-    body = {name: tensor.float() for name, tensor in load_file(path).items() if "tail" not in name}
-    missing = network.load_state_dict(body, strict=False).missing_keys
-    if missing != ["tail.weight", "tail.bias"]:
-        raise SystemExit(f"{path} is not a network of this shape: it lacks {missing}")
+def batched(
+    crops: Crops, args: argparse.Namespace, *, first: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The crops of step `first` and on: (n, 3, h, w) and the truth, in 0..1, on the device."""
+    numbers = ([step * args.batch + i for i in range(args.batch)] for step in count(first))
+    loader = DataLoader(
+        crops,
+        batch_sampler=numbers,  # type: ignore[arg-type]  # any iterable of lists will do
+        num_workers=args.workers,
+        pin_memory=args.device == "cuda",
+    )
+    for small, large in loader:
+        yield tuple(planes(crop.to(args.device, non_blocking=True)) for crop in (small, large))
 
 
 @torch.inference_mode()
-def validate(network: Network, held_out: list[pictures.Pair], *, scale: int) -> str:
+def validate(network: BuiltIn, held_out: list[Pair], *, device: str) -> str:
     """Mean PSNR in RGB over the middles of the held-out pictures: clean, and as JPEG quality 75."""
     clean_db: list[float] = []
     jpeg_db: list[float] = []
     for pair in held_out:
-        small, large = pictures.middle(pair, side_px=VALIDATION_CROP_PX, scale=scale)
-        truth = pictures.as_tensor([large])
-        jpeg = pictures.recompressed(small, quality=75, subsampling=2)
+        small, large = middle(pair, side_px=VALIDATION_CROP_PX)
+        truth = planes(torch.from_numpy(large.copy())[None]).to(device)
+        jpeg = recompressed(small, quality=75, subsampling=2)
         for given, psnrs_db in ((small, clean_db), (jpeg, jpeg_db)):
-            error = network(pictures.as_tensor([given])).clamp(0, 1) - truth
-            psnrs_db.append(-10 * math.log10(error.square().mean().item() + 1e-10))
+            made = network(planes(torch.from_numpy(given.copy())[None]).to(device)).clamp(0, 1)
+            psnrs_db.append(-10 * math.log10((made - truth).square().mean().item() + 1e-10))
     return f"{np.mean(clean_db):.3f} dB clean, {np.mean(jpeg_db):.3f} dB from JPEG"
 
 
-def save(network: Network, path: Path, *, credit: str, steps: int) -> None:
+def save(network: BuiltIn, args: argparse.Namespace, *, steps: int) -> None:
     """Write half-precision weights and what they are, whole or not at all."""
-    tensors = {name: tensor.half() for name, tensor in network.state_dict().items()}
+    tensors = {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}
     about = {
-        "architecture": "span",
+        "architecture": "builtin",
         "scale": str(network.scale),
-        "channels": str(CHANNELS),
+        "width": args.width,
         "blocks": str(BLOCKS),
+        "kind": args.kind,
         "steps": str(steps),
         "licence": "Apache-2.0",
-        "training_set": credit,
+        "training_set": args.credit,
     }
-    fresh = path.with_suffix(".fresh")
+    fresh = args.out.with_suffix(".fresh")
     save_file(tensors, fresh, metadata=about)
-    fresh.replace(path)
+    fresh.replace(args.out)
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -141,17 +161,22 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=Path, required=True, help="a folder with manifest.csv")
     parser.add_argument("--scale", type=int, choices=(2, 4), required=True)
+    parser.add_argument("--width", choices=WIDTHS, default="small")
+    parser.add_argument("--kind", choices=("photo", "clean"), default="clean")
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--minutes", type=float)
     length.add_argument("--steps", type=int)
     parser.add_argument("--out", type=Path, required=True, help="the weights, as safetensors")
     parser.add_argument("--state", type=Path, help="a checkpoint to keep and to go on from")
-    parser.add_argument("--start-from", type=Path, help="weights of another scale")
+    parser.add_argument("--start-from", type=Path, help="weights to start with")
     parser.add_argument("--credit", default="", help="the training set's credit line")
     parser.add_argument("--batch", type=int, default=8, help="crops a step")
     parser.add_argument("--crop", type=int, default=48, help="a crop's side before enlarging, px")
-    parser.add_argument("--degraded-share", type=float, default=0.55, help="of the crops")
+    parser.add_argument("--rate", type=float, default=1e-3, help="the highest learning rate")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, default=0, help="of the processor; 0: all")
+    parser.add_argument("--workers", type=int, default=0, help="processes that cut crops")
     parser.add_argument("--validate-every", type=int, default=1000, help="steps")
     return parser.parse_args(argv)
 

@@ -1,26 +1,27 @@
-"""The built-in network: a small plain convnet that enlarges by two or by four.
+"""The built-in network: a small plain convnet that enlarges by two or by four, in two widths.
 
 Shaped after Wan et al., "Swift Parameter-free Attention Network for Efficient Super-Resolution"
 (2023, arXiv:2311.12770). Two things are ours: it predicts the difference from a fixed bilinear
 enlargement instead of the picture, and its first gates are initialised open.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CHANNELS = 32
+from inference.networks.network import Network
+
+WIDTHS: Mapping[str, int] = MappingProxyType({"small": 32, "base": 48})
 BLOCKS = 6
 
 
-class Network(nn.Module):
-    """RGB in 0..1, (n, 3, h, w) -> (n, 3, scale * h, scale * w), unclamped; purely convolutional.
+class BuiltIn(Network):
+    """`blocks` blocks of `channels` feature maps; purely convolutional."""
 
-    `radius_px` is how far, in input pixels, an input pixel can influence the output: a tile with
-    that much real context on each side gives exactly what the whole picture would have given.
-    """
-
-    def __init__(self, *, scale: int, channels: int = CHANNELS, blocks: int = BLOCKS) -> None:
+    def __init__(self, *, scale: int, channels: int, blocks: int = BLOCKS) -> None:
         super().__init__()
         self.scale = scale
         self.radius_px = 3 * blocks + 3  # every 3x3 in line; the bilinear skip reaches one pixel
