@@ -51,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     network = BuiltIn(scale=args.scale, channels=WIDTHS[args.width])
     if args.start_from:
         adopt(network, args.start_from, dice=torch.Generator().manual_seed(args.seed))
-    network = network.to(args.device, memory_format=torch.channels_last)
+    network.to(args.device)
+    network.to(memory_format=torch.channels_last)
     average = deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.Adam(network.parameters(), lr=args.rate, fused=True)
     step, spent_s = 0, 0.0
@@ -71,7 +72,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         done = step / args.steps if args.steps else spent_s / (60 * args.minutes)
         if step % args.validate_every == 0 or done >= 1:
             quality = validate(average, held_out, device=args.device)
-            log.info("step %d, %.0f %%, %.0f s: %s", step, 100 * done, spent_s, quality)
             save(average, args, steps=step)
             if args.state:
                 state = {
@@ -82,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     "spent_s": spent_s,
                 }
                 torch.save(state, args.state)
+            log.info("step %d, %.0f %%, %.0f s: %s", step, 100 * done, spent_s, quality)
         if done >= 1:
             return
 
@@ -94,10 +95,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         with torch.autocast(args.device, torch.bfloat16):  # twice as fast; the weights stay fp32
             enlarged = forward(small)
         error = enlarged.float() - large
-        if done < SQUARED_FROM:
-            loss = error.abs().mean()
-        else:
-            loss = SQUARED_WEIGHT * error.square().mean()
+        is_near = done >= SQUARED_FROM
+        loss = SQUARED_WEIGHT * error.square().mean() if is_near else error.abs().mean()
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
@@ -115,12 +114,15 @@ def batched(
     numbers = ([step * args.batch + i for i in range(args.batch)] for step in count(first))
     loader = DataLoader(
         crops,
-        batch_sampler=numbers,  # type: ignore[arg-type]  # any iterable of lists will do
+        batch_sampler=numbers,
         num_workers=args.workers,
         pin_memory=args.device == "cuda",
     )
     for small, large in loader:
-        yield tuple(planes(crop.to(args.device, non_blocking=True)) for crop in (small, large))
+        yield (
+            planes(small.to(args.device, non_blocking=True)),
+            planes(large.to(args.device, non_blocking=True)),
+        )
 
 
 @torch.inference_mode()
