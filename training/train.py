@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.start_from:
         adopt(network, args.start_from, dice=torch.Generator().manual_seed(args.seed))
     network.to(args.device)
-    network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lag
     average = deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.Adam(network.parameters(), lr=args.rate, fused=True)
     step, spent_s = 0, 0.0
