@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from inference.catalogue import Weights
+from inference.catalogue import Weights, weights_path
 from inference.errors import WeightsBad, WeightsMissing
 from inference.networks.builtin import WIDTHS, BuiltIn
 
@@ -16,7 +16,7 @@ def load_network(weights: Weights, *, folder: Path) -> BuiltIn:
 
     Raises `WeightsMissing`, or `WeightsBad` if the file is not the one that the catalogue names.
     """
-    path = folder / weights.file
+    path = weights_path(weights, folder)
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:

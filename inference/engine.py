@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.catalogue import MODELS, WEIGHTS_FOLDER, Slot, Weights
-from inference.chain import RECIPES, Chain, chain_for
+from inference.catalogue import MODELS, WEIGHTS_FOLDER, Slot, Weights, serving
+from inference.chain import Chain
 from inference.checkpoints import load_network
 from inference.colour import bleed
 from inference.errors import ModelUnknown
 from inference.images import Picture, check_fits, decode, encode
 from inference.networks.builtin import BuiltIn
-from inference.params import Factor, OutputFormat, UpscaleParams
+from inference.params import OutputFormat, UpscaleParams
 from inference.runner import run
 from inference.tiling import Tile, blend, plan
 
@@ -58,12 +58,12 @@ class Engine:
         it raises ends the work. Raises an `ImageError` for what is wrong with the picture, an
         `EngineError` for what is wrong here; never falls back to a plain resize.
         """
-        weights = _chosen(_slot(params), params.factor)
+        weights = serving(_slot(params), params.factor, folder=self._folder).weights
         picture = decode(source, max_pixels=self._max_source_pixels)
         height_px, width_px = (side * params.factor for side in picture.colour.shape[:2])
         check_fits(width_px, height_px, format_=params.output_format)
-        networks = {each.scale: self._network(each) for each in weights}
-        enlarged = enlarge(picture, chain_for(params.factor, networks), progress=progress)
+        chain = Chain([self._network(each) for each in weights], scale=params.factor)
+        enlarged = enlarge(picture, chain, progress=progress)
         return Upscaled(
             data=encode(enlarged, format_=params.output_format),
             format=params.output_format,
@@ -121,12 +121,3 @@ def _slot(params: UpscaleParams) -> Slot:
         return MODELS[params.model].slots[params.slot]
     except KeyError as error:
         raise ModelUnknown(f"There is no {params.model} with {params.slot}") from error
-
-
-def _chosen(slot: Slot, factor: Factor) -> list[Weights]:
-    """The weights for a factor, in the order in which their networks run."""
-    by_scale = {weights.scale: weights for weights in slot.weights}
-    missing = [scale for scale in RECIPES[factor] if scale not in by_scale]
-    if missing:
-        raise ModelUnknown(f"{slot.note}: nothing here enlarges by {missing}")
-    return [by_scale[scale] for scale in RECIPES[factor]]

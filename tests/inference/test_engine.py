@@ -2,13 +2,11 @@
 
 import io
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from inference.catalogue import WEIGHTS_FOLDER
 from inference.engine import Engine, Upscaled
 from inference.errors import (
     ModelUnknown,
@@ -16,8 +14,6 @@ from inference.errors import (
     OutputTooLarge,
     TooManyPixels,
     TruncatedImage,
-    WeightsBad,
-    WeightsMissing,
 )
 from inference.params import Factor, OutputFormat, UpscaleParams
 from tests.inference.drawings import file, noise, opened, scene, silent, turned
@@ -146,14 +142,3 @@ def test_unknown_models_and_slots_without_weights_are_refused() -> None:
     clarity = UpscaleParams(model="clarity-upscale", slot="creative", factor=2, output_format="png")
     with pytest.raises(ModelUnknown, match="diffusion weights"):
         upscale(source, clarity)
-
-
-def test_without_its_weights_nothing_is_delivered(tmp_path: Path) -> None:
-    source = file(scene(4, 4), "PNG")
-    with pytest.raises(WeightsMissing, match="builtin_x2"):
-        upscale(source, params(2), Engine(weights_folder=tmp_path))
-    data = bytearray((WEIGHTS_FOLDER / "builtin_x2.safetensors").read_bytes())
-    data[-1] ^= 1
-    (tmp_path / "builtin_x2.safetensors").write_bytes(data)
-    with pytest.raises(WeightsBad, match="SHA-256"):
-        upscale(source, params(2), Engine(weights_folder=tmp_path))
