@@ -20,12 +20,13 @@ from PIL import Image
 from benchmarks.fidelity import luma, psnr_db, ssim
 from benchmarks.report import Row, print_table, write_results
 from benchmarks.resampling import CUBIC, LANCZOS3, Kernel, resized
-from inference.catalogue import BUILT_IN_X2, BUILT_IN_X4, WEIGHTS_FOLDER
+from inference.catalogue import WEIGHTS_FOLDER
 from inference.chain import Chain, chain_for
 from inference.checkpoints import load_network
 from inference.engine import Engine, enlarge
 from inference.images import Picture
 from inference.params import Factor, UpscaleParams
+from inference.published import CLEAN
 
 Pixels = NDArray[np.uint8]
 Method = Callable[[Pixels, int], Pixels]
@@ -172,7 +173,7 @@ def built_in() -> dict[int, Chain]:
     """The network's chains for the measured scales."""
     networks = {
         weights.scale: load_network(weights, folder=WEIGHTS_FOLDER)
-        for weights in (BUILT_IN_X2, BUILT_IN_X4)
+        for weights in CLEAN
     }
     return {scale: chain_for(scale, networks) for scale in SCALES}
 

@@ -1,41 +1,36 @@
-"""What can be asked for, and which weights answer: data only."""
+"""What can be asked for, and which networks answer: what they should be, and what they are here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
 from inference.errors import ModelUnknown
 from inference.params import Factor
+from inference.published import (
+    ANIME,
+    CLEAN,
+    DAT2,
+    DENOISE,
+    GENERAL,
+    PHOTO,
+    WEB_PHOTO,
+    X2PLUS,
+    X4PLUS,
+    YUNET,
+    Pair,
+)
+from inference.published import Weights as Weights
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 """Where the weights lie that ship with the code."""
 
-
-@dataclass(frozen=True)
-class Weights:
-    """One file of weights. `attribution` is the credit its licence or its training set asks for.
-
-    `url` is None for what ships with the code. `twin` is a file of the same shape: every tensor is
-    (1 - twin_share) times this file's plus `twin_share` times the twin's.
-    """
-
-    id: str
-    file: str
-    architecture: str
-    scale: int
-    licence: str
-    sha256: str
-    size_bytes: int
-    attribution: str
-    url: str | None = None
-    revision: str = ""
-    twin: "Weights | None" = None
-    twin_share: float = 0.0
-
-
 Recipes = Mapping[Factor, tuple[Weights, ...]]
-"""The weights for each factor, in the order in which their networks run."""
+"""The weights for each factor, in the order in which their networks run.
+
+What they enlarge together is the factor or more; the rest is taken back by a reduction.
+"""
 
 
 @dataclass(frozen=True)
@@ -65,80 +60,76 @@ class Model:
     slots: Mapping[str, Slot]
 
 
-_TRAINING_SET = (
-    "Trained for this project on 570 pictures that are in the public domain, CC0, CC BY 2.0 to 4.0 "
-    "or our own; credits in docs/decisions/0002-built-in-network.md"
-)
+def _recipes(*, one: Weights, two: Weights, four: Weights) -> Recipes:
+    """Six and eight are four and then two, by a network for clean pictures: two networks in a row
+    that each restore turn everything to plastic.
+    """
+    twice = (four, CLEAN.x2)
+    return MappingProxyType({1: (one,), 2: (two,), 4: (four,), 6: twice, 8: twice})
 
-BUILT_IN_X2 = Weights(
-    id="builtin-x2",
-    file="builtin_x2.safetensors",
-    architecture="builtin",
-    scale=2,
-    licence="Apache-2.0",
-    sha256="29ddfb79685d0ac5baf56f18c0681d2939b9945d43554126cfc2d808add20d87",
-    size_bytes=372_448,
-    attribution=_TRAINING_SET,
-)
-BUILT_IN_X4 = Weights(
-    id="builtin-x4",
-    file="builtin_x4.safetensors",
-    architecture="builtin",
-    scale=4,
-    licence="Apache-2.0",
-    sha256="62d591cabbbd8007a4a42ed98ae9b5234fb5a319c587b0dbda7e7b2b23bb3243",
-    size_bytes=393_256,
-    attribution=_TRAINING_SET,
-)
 
-_BUILT_IN = Slot(
-    recipes=MappingProxyType({}),
-    fallback=MappingProxyType(
-        {
-            1: (BUILT_IN_X2,),
-            2: (BUILT_IN_X2,),
-            4: (BUILT_IN_X4,),
-            6: (BUILT_IN_X4, BUILT_IN_X2),
-            8: (BUILT_IN_X4, BUILT_IN_X2),
-        }
-    ),
-    note="Served by the built-in network, which is small and the same for every variant",
-)
-_NOT_INSTALLED = Slot(
-    recipes=MappingProxyType({}),
-    fallback=MappingProxyType({}),
-    note="Needs diffusion weights, which this version cannot install yet",
-)
+def _built_in(pair: Pair) -> Recipes:
+    return _recipes(one=pair.x2, two=pair.x2, four=pair.x4)
+
 
 TOPAZ = Model(
     id="topaz-image-upscale",
     label="Topaz Image Upscale",
-    description=(
-        "Faithful enlargement that adds nothing to the picture. "
-        "Every variant is currently served by the built-in network."
-    ),
+    description="Faithful enlargement that adds nothing to the picture.",
     slots=MappingProxyType(
-        dict.fromkeys(
-            (
-                "standard-v2",
-                "low-res-v2",
-                "cgi",
-                "high-fidelity-v2",
-                "text-refine",
-                "redefine",
+        {
+            "standard-v2": Slot(
+                recipes=_recipes(one=DENOISE, two=X2PLUS, four=WEB_PHOTO),
+                fallback=_built_in(PHOTO),
+                note="Photographs as the web has them: trained on noise, blur and recompression",
             ),
-            _BUILT_IN,
-        )
+            "low-res-v2": Slot(
+                recipes=_recipes(one=X2PLUS, two=X2PLUS, four=X4PLUS),
+                fallback=_built_in(PHOTO),
+                note="Small and damaged pictures: the widest range of damage in training",
+            ),
+            "cgi": Slot(
+                recipes=_recipes(one=ANIME, two=ANIME, four=ANIME),
+                fallback=_built_in(CLEAN),
+                note="Drawings and renderings: flat areas stay flat, lines stay lines",
+            ),
+            "high-fidelity-v2": Slot(
+                recipes=_recipes(one=DAT2, two=DAT2, four=DAT2),
+                fallback=_built_in(CLEAN),
+                note="Good pictures: trained on clean ones, so it takes nothing for damage; slow",
+            ),
+            "text-refine": Slot(
+                recipes=_recipes(one=GENERAL, two=GENERAL, four=GENERAL),
+                fallback=_built_in(CLEAN),
+                note="Text: a small network, which invents least; even so it can get letters wrong",
+            ),
+            "redefine": Slot(
+                recipes=_recipes(one=X4PLUS, two=X4PLUS, four=X4PLUS),
+                fallback=_built_in(PHOTO),
+                note="Texture where little is left: the one of these that invents most",
+            ),
+        }
     ),
 )
 CLARITY = Model(
     id="clarity-upscale",
     label="Clarity Upscale",
     description="Creative enlargement that invents detail. Its weights are not installed.",
-    slots=MappingProxyType({"creative": _NOT_INSTALLED}),
+    slots=MappingProxyType(
+        {
+            "creative": Slot(
+                recipes=MappingProxyType({}),
+                fallback=MappingProxyType({}),
+                note="Needs diffusion weights, which this version cannot install yet",
+            )
+        }
+    ),
 )
 
 MODELS: Mapping[str, Model] = MappingProxyType({model.id: model for model in (TOPAZ, CLARITY)})
+
+FACES: tuple[Weights, ...] = (YUNET,)
+"""What face enhancement needs besides a slot's own weights."""
 
 
 def serving(slot: Slot, factor: Factor, *, folder: Path) -> Serving:
@@ -158,8 +149,13 @@ def weights_path(weights: Weights, folder: Path) -> Path:
 
 def is_present(weights: Weights, folder: Path) -> bool:
     """Whether the file and its twin's have their sizes; what is in them is verified at loading."""
-    files = (weights, weights.twin) if weights.twin else (weights,)
-    return all(_size_bytes(weights_path(each, folder)) == each.size_bytes for each in files)
+    return all(_size_bytes(weights_path(each, folder)) == each.size_bytes for each in weights.files)
+
+
+def needed(slot: Slot) -> tuple[Weights, ...]:
+    """Every file that a slot's recipes name, twins included, each once."""
+    named = chain.from_iterable(slot.recipes.values())
+    return tuple(dict.fromkeys(each for weights in named for each in weights.files))
 
 
 def installed_models(folder: Path = WEIGHTS_FOLDER) -> frozenset[str]:
@@ -167,13 +163,16 @@ def installed_models(folder: Path = WEIGHTS_FOLDER) -> frozenset[str]:
     return frozenset(
         model.id
         for model in MODELS.values()
-        if all(slot.fallback or slot.recipes for slot in model.slots.values())
-        and all(
-            is_present(weights, folder)
-            for slot in model.slots.values()
-            for factor in slot.fallback or slot.recipes
-            for weights in serving(slot, factor, folder=folder).weights
-        )
+        if all(_is_servable(slot, folder) for slot in model.slots.values())
+    )
+
+
+def _is_servable(slot: Slot, folder: Path) -> bool:
+    factors = slot.fallback or slot.recipes
+    return bool(factors) and all(
+        is_present(weights, folder)
+        for factor in factors
+        for weights in serving(slot, factor, folder=folder).weights
     )
 
 

@@ -1,42 +1,154 @@
 """The catalogue against what is really there."""
 
 import hashlib
+import os
+import re
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import pytest
 from safetensors import safe_open
 
 from inference.catalogue import (
-    BUILT_IN_X2,
-    BUILT_IN_X4,
+    CLARITY,
     MODELS,
+    TOPAZ,
     WEIGHTS_FOLDER,
-    Weights,
+    Slot,
     installed_models,
+    is_present,
+    needed,
     serving,
+    weights_path,
 )
 from inference.checkpoints import load_network
-from inference.errors import WeightsBad, WeightsMissing
+from inference.errors import ModelUnknown, WeightsBad, WeightsMissing
 from inference.params import Factor
+from inference.published import ALL, CLEAN, GENERAL, GENERAL_WDN, LICENCES, PHOTO, Weights
 
 FACTORS: tuple[Factor, ...] = (1, 2, 4, 6, 8)
+BUILT_IN = [weights for weights in ALL if weights.url is None]
+SLOTS = pytest.mark.parametrize("slot", TOPAZ.slots.values(), ids=TOPAZ.slots.keys())
+ROWS = pytest.mark.parametrize("weights", ALL, ids=lambda weights: weights.id)
 
 
-def test_the_model_without_any_weights_is_not_installed(tmp_path: Path) -> None:
-    assert installed_models(tmp_path) == {"topaz-image-upscale"}
+def present(*several: Weights, folder: Path) -> None:
+    """Files of the right size, though with nothing in them, in the folder of those pulled."""
+    for weights in several:
+        if weights.url is not None:
+            (folder / weights.file).touch()
+            os.truncate(folder / weights.file, weights.size_bytes)
 
 
-def test_every_variant_has_a_slot_that_the_built_in_weights_can_serve(tmp_path: Path) -> None:
-    assert set(MODELS["topaz-image-upscale"].slots) == {
+@ROWS
+def test_every_row_may_be_used_commercially(weights: Weights) -> None:
+    assert weights.licence in {"Apache-2.0", "BSD-3-Clause", "CC-BY-4.0", "MIT"}
+    assert LICENCES[weights.licence].startswith("https://")
+    assert weights.attribution
+
+
+@ROWS
+def test_every_row_says_exactly_which_file_it_means(weights: Weights) -> None:
+    assert re.fullmatch("[0-9a-f]{64}", weights.sha256)
+    assert weights.size_bytes > 0
+    assert Path(weights.file).name == weights.file
+    if weights.url is not None:
+        assert weights.url.startswith("https://")
+        assert weights.url.endswith(f"/{weights.file}")
+        assert weights.revision in weights.url
+
+
+def test_no_two_rows_share_an_id_or_a_file() -> None:
+    assert len({weights.id for weights in ALL}) == len(ALL)
+    assert len({weights.file for weights in ALL}) == len(ALL)
+
+
+def test_the_twin_is_of_the_same_shape() -> None:
+    assert GENERAL.twin == GENERAL_WDN
+    for weights in ALL:
+        if weights.twin is not None:
+            assert weights.twin in ALL
+            assert (weights.architecture, weights.scale) == (
+                weights.twin.architecture, weights.twin.scale,
+            )  # fmt: skip
+            assert 0 < weights.twin_share < 1
+
+
+def test_every_variant_of_the_contract_has_a_slot() -> None:
+    assert set(TOPAZ.slots) == {
         "standard-v2", "low-res-v2", "cgi", "high-fidelity-v2", "text-refine", "redefine",
     }  # fmt: skip
-    for slot in MODELS["topaz-image-upscale"].slots.values():
-        for factor in FACTORS:
-            assert serving(slot, factor, folder=tmp_path).is_fallback
 
 
-@pytest.mark.parametrize("weights", [BUILT_IN_X2, BUILT_IN_X4])
+@SLOTS
+def test_every_factor_is_reached_by_what_is_wanted_and_by_what_serves_meanwhile(slot: Slot) -> None:
+    for recipes in (slot.recipes, slot.fallback):
+        assert set(recipes) == set(FACTORS)
+        for factor, networks in recipes.items():
+            assert prod(weights.scale for weights in networks) >= factor
+            assert set(networks) <= set(ALL)
+
+
+@SLOTS
+def test_a_second_pass_is_by_a_network_for_clean_pictures(slot: Slot) -> None:
+    for recipes in (slot.recipes, slot.fallback):
+        for networks in recipes.values():
+            assert networks[1:] in ((), (CLEAN.x2,))
+
+
+def test_what_serves_meanwhile_is_built_in_and_of_the_kind_that_the_slot_is_for() -> None:
+    for name, slot in TOPAZ.slots.items():
+        pair = PHOTO if name in {"standard-v2", "low-res-v2", "redefine"} else CLEAN
+        assert slot.fallback[2] == (pair.x2,)
+        assert slot.fallback[4] == (pair.x4,)
+
+
+@SLOTS
+def test_without_any_download_the_built_in_networks_serve_and_it_is_said(
+    slot: Slot, tmp_path: Path
+) -> None:
+    for factor in FACTORS:
+        served = serving(slot, factor, folder=tmp_path)
+        assert served.is_fallback
+        assert served.weights == slot.fallback[factor]
+    assert installed_models(tmp_path) == {"topaz-image-upscale"}
+    assert installed_models(tmp_path / "absent") == {"topaz-image-upscale"}
+
+
+@SLOTS
+def test_with_every_file_there_the_slots_own_networks_serve(slot: Slot, tmp_path: Path) -> None:
+    present(*needed(slot), folder=tmp_path)
+    for factor in FACTORS:
+        served = serving(slot, factor, folder=tmp_path)
+        assert not served.is_fallback
+        assert served.weights == slot.recipes[factor]
+
+
+def test_each_factor_is_served_by_itself(tmp_path: Path) -> None:
+    slot = TOPAZ.slots["standard-v2"]
+    present(*slot.recipes[2], folder=tmp_path)
+    assert [serving(slot, factor, folder=tmp_path).is_fallback for factor in FACTORS] == [
+        True, False, True, True, True,
+    ]  # fmt: skip
+
+
+def test_a_file_that_is_cut_off_or_lacks_its_twin_is_not_there(tmp_path: Path) -> None:
+    present(GENERAL, folder=tmp_path)
+    assert not is_present(GENERAL, tmp_path)
+    present(GENERAL_WDN, folder=tmp_path)
+    assert is_present(GENERAL, tmp_path)
+    os.truncate(weights_path(GENERAL, tmp_path), GENERAL.size_bytes - 1)
+    assert not is_present(GENERAL, tmp_path)
+
+
+def test_a_slot_without_weights_is_not_served(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnknown, match="diffusion weights"):
+        serving(CLARITY.slots["creative"], 2, folder=tmp_path)
+    assert MODELS.keys() - installed_models(tmp_path) == {"clarity-upscale"}
+
+
+@pytest.mark.parametrize("weights", BUILT_IN, ids=lambda weights: weights.id)
 def test_the_files_say_what_the_catalogue_says(weights: Weights) -> None:
     with safe_open(WEIGHTS_FOLDER / weights.file, framework="numpy") as file:
         about = file.metadata()
@@ -45,6 +157,7 @@ def test_the_files_say_what_the_catalogue_says(weights: Weights) -> None:
     assert about["licence"] == weights.licence
     assert about["training_set"]
     assert load_network(weights, folder=WEIGHTS_FOLDER).scale == weights.scale
+    assert is_present(weights, WEIGHTS_FOLDER)
 
 
 def pulled(data: bytes, folder: Path) -> Weights:
@@ -52,12 +165,12 @@ def pulled(data: bytes, folder: Path) -> Weights:
     (folder / "pulled").write_bytes(data)
     sha256 = hashlib.sha256(data).hexdigest()
     url = "https://example.test/pulled"
-    return replace(BUILT_IN_X2, file="pulled", url=url, size_bytes=len(data), sha256=sha256)
+    return replace(CLEAN.x2, file="pulled", url=url, size_bytes=len(data), sha256=sha256)
 
 
 def test_a_file_that_is_no_network_of_this_shape_is_bad(tmp_path: Path) -> None:
     with pytest.raises(WeightsBad):
-        load_network(replace(BUILT_IN_X4, scale=2), folder=tmp_path)
+        load_network(replace(CLEAN.x4, scale=2), folder=tmp_path)
     with pytest.raises(WeightsBad):
         load_network(pulled(b"noise", tmp_path), folder=tmp_path)
 

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from inference.catalogue import BUILT_IN_X2, BUILT_IN_X4, WEIGHTS_FOLDER
+from inference.catalogue import WEIGHTS_FOLDER
 from inference.chain import RECIPES, Chain, chain_for
 from inference.checkpoints import load_network
 from inference.engine import enlarge
 from inference.errors import NotANumber
 from inference.images import Picture
-from inference.network import Network
+from inference.networks.builtin import BuiltIn
 from inference.params import Factor
+from inference.published import CLEAN
 from tests.inference.drawings import noise, silent
 
 FACTORS: tuple[Factor, ...] = (1, 2, 4, 6, 8)
-NETWORKS = {each.scale: load_network(each, folder=WEIGHTS_FOLDER)
-            for each in (BUILT_IN_X2, BUILT_IN_X4)}  # fmt: skip
+NETWORKS = {each.scale: load_network(each, folder=WEIGHTS_FOLDER) for each in CLEAN}
 
 
 @pytest.mark.parametrize("factor", FACTORS)
@@ -70,7 +70,7 @@ def test_every_factor_has_a_recipe() -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_numbers_that_are_none_are_never_delivered(bad: float) -> None:
-    broken = Network(scale=2)
+    broken = BuiltIn(scale=2, channels=8)
     torch.nn.init.constant_(broken.tail.weight, bad)
     with pytest.raises(NotANumber):
         enlarge(Picture(noise(9, 9)), Chain([broken], scale=2), progress=silent)

@@ -1,0 +1,229 @@
+"""Every file of weights that we know: whose it is, where it comes from, and what must be in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
+
+LICENCES: Mapping[str, str] = MappingProxyType(
+    {
+        "Apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0",
+        "BSD-3-Clause": "https://opensource.org/license/bsd-3-clause",
+        "CC-BY-4.0": "https://creativecommons.org/licenses/by/4.0/",
+        "MIT": "https://opensource.org/license/mit",
+    }
+)
+"""The licences that we take weights under, with their texts; all of them allow commercial use."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One file of weights. `attribution` is the credit its licence or its training set asks for.
+
+    `url` is None for what ships with the code; `revision` names the version that it points to.
+    With a `twin`, a file of the same shape, every tensor is (1 - twin_share) times this file's plus
+    `twin_share` times the twin's.
+    """
+
+    id: str
+    file: str
+    architecture: str
+    scale: int
+    licence: str
+    sha256: str
+    size_bytes: int
+    attribution: str
+    url: str | None = None
+    revision: str = ""
+    twin: "Weights | None" = None
+    twin_share: float = 0.0
+
+    @property
+    def files(self) -> tuple["Weights", ...]:
+        """This file and, if it has one, its twin."""
+        return (self,) if self.twin is None else (self, self.twin)
+
+
+def _built_in(name: str, *, scale: int, size_bytes: int, sha256: str) -> Weights:
+    return Weights(
+        id=name.replace("_", "-"),
+        file=f"{name}.safetensors",
+        architecture="builtin",
+        scale=scale,
+        licence="Apache-2.0",
+        sha256=sha256,
+        size_bytes=size_bytes,
+        attribution=(
+            "Trained for this project on pictures that are in the public domain, CC0, CC BY 2.0 to "
+            "4.0 or our own; credits in docs/decisions/0002-built-in-network.md"
+        ),
+    )
+
+
+BUILT_IN_X2 = _built_in(
+    "builtin_x2",
+    scale=2,
+    size_bytes=372_448,
+    sha256="29ddfb79685d0ac5baf56f18c0681d2939b9945d43554126cfc2d808add20d87",
+)
+BUILT_IN_X4 = _built_in(
+    "builtin_x4",
+    scale=4,
+    size_bytes=393_256,
+    sha256="62d591cabbbd8007a4a42ed98ae9b5234fb5a319c587b0dbda7e7b2b23bb3243",
+)
+
+
+class Pair(NamedTuple):
+    """The built-in networks of one kind."""
+
+    x2: Weights
+    x4: Weights
+
+
+PHOTO = Pair(BUILT_IN_X2, BUILT_IN_X4)
+"""For what people send: it has learned to take blur, noise and JPEG's traces away."""
+
+CLEAN = Pair(BUILT_IN_X2, BUILT_IN_X4)
+"""For what is clean already, as a first network's output is."""
+
+
+def _real_esrgan(
+    name: str,
+    *,
+    version: str,
+    architecture: str,
+    scale: int,
+    size_bytes: int,
+    sha256: str,
+    twin: Weights | None = None,
+    twin_share: float = 0.0,
+) -> Weights:
+    project = "https://github.com/xinntao/Real-ESRGAN"
+    return Weights(
+        id=name.lower().replace("_", "-"),
+        file=f"{name}.pth",
+        architecture=architecture,
+        scale=scale,
+        licence="BSD-3-Clause",
+        sha256=sha256,
+        size_bytes=size_bytes,
+        attribution=f"{name}, copyright (c) 2021 Xintao Wang, all rights reserved; {project}",
+        url=f"{project}/releases/download/{version}/{name}.pth",
+        revision=version,
+        twin=twin,
+        twin_share=twin_share,
+    )
+
+
+X4PLUS = _real_esrgan(
+    "RealESRGAN_x4plus",
+    version="v0.1.0",
+    architecture="rrdbnet",
+    scale=4,
+    size_bytes=67_040_989,
+    sha256="4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
+)
+X2PLUS = _real_esrgan(
+    "RealESRGAN_x2plus",
+    version="v0.2.1",
+    architecture="rrdbnet",
+    scale=2,
+    size_bytes=67_061_725,
+    sha256="49fafd45f8fd7aa8d31ab2a22d14d91b536c34494a5cfe31eb5d89c2fa266abb",
+)
+ANIME = _real_esrgan(
+    "RealESRGAN_x4plus_anime_6B",
+    version="v0.2.2.4",
+    architecture="rrdbnet",
+    scale=4,
+    size_bytes=17_938_799,
+    sha256="f872d837d3c90ed2e05227bed711af5671a6fd1c9f7d7e91c911a61f155e99da",
+)
+GENERAL_WDN = _real_esrgan(
+    "realesr-general-wdn-x4v3",
+    version="v0.2.5.0",
+    architecture="srvgg",
+    scale=4,
+    size_bytes=4_885_111,
+    sha256="1641f8c4464b9f097c9fdda5589273713f67cf59f3d909e0bd688f0cee269dca",
+)
+GENERAL = _real_esrgan(
+    "realesr-general-x4v3",
+    version="v0.2.5.0",
+    architecture="srvgg",
+    scale=4,
+    size_bytes=4_885_111,
+    sha256="8dc7edb9ac80ccdc30c3a5dca6616509367f05fbc184ad95b731f05bece96292",
+    twin=GENERAL_WDN,
+    twin_share=0.5,  # a denoise strength of one half: the twin leaves noise, and faint strokes, in
+)
+
+
+def _hofmann(name: str, *, architecture: str, scale: int, size_bytes: int, sha256: str) -> Weights:
+    project = "https://github.com/Phhofm/models"
+    return Weights(
+        id=name.lower().replace("_", "-"),
+        file=f"{name}.pth",
+        architecture=architecture,
+        scale=scale,
+        licence="CC-BY-4.0",
+        sha256=sha256,
+        size_bytes=size_bytes,
+        attribution=f"{name} by Philip Hofmann; {project}/releases/tag/{name}",
+        url=f"{project}/releases/download/{name}/{name}.pth",
+        revision=name,
+    )
+
+
+WEB_PHOTO = _hofmann(
+    "4xNomosWebPhoto_RealPLKSR",
+    architecture="realplksr",
+    scale=4,
+    size_bytes=29_683_482,
+    sha256="a9db66c9b674c6a5025b6ef3bee71a57c33b8605d8a2de0980470f89002efbbe",
+)
+DAT2 = _hofmann(
+    "4xNomos2_hq_dat2",
+    architecture="dat",
+    scale=4,
+    size_bytes=140_196_334,
+    sha256="1f2be2b4786b5031776aed90e1818564f5576ab1e44da9355c7f3788ea25bdea",
+)
+SPAN = _hofmann(
+    "4xNomosUni_span_multijpg",
+    architecture="span",
+    scale=4,
+    size_bytes=4_546_346,
+    sha256="3a9037c36de90e7825c030176c8e193dfd7897ef4b5df91b8bdc59ffb6ab65ca",
+)
+DENOISE = _hofmann(
+    "1xDeNoise_realplksr_otf",
+    architecture="realplksr",
+    scale=1,
+    size_bytes=29_559_554,
+    sha256="f4774fbe13ceaa9df390343c2baaa980061458ef27292fa6aca6740d87608a8e",
+)
+
+_ZOO_REVISION = "47534e27c9851bb1128ccc0102f1145e27f23f98"
+YUNET = Weights(
+    id="yunet-2026may",
+    file="face_detection_yunet_2026may.onnx",
+    architecture="yunet",
+    scale=1,
+    licence="MIT",
+    sha256="ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0",
+    size_bytes=229_738,
+    attribution="YuNet, copyright (c) 2020 Shiqi Yu; https://github.com/opencv/opencv_zoo",
+    url=(
+        f"https://media.githubusercontent.com/media/opencv/opencv_zoo/{_ZOO_REVISION}"
+        "/models/face_detection_yunet/face_detection_yunet_2026may.onnx"
+    ),
+    revision=_ZOO_REVISION,
+)
+
+ALL: tuple[Weights, ...] = (
+    *dict.fromkeys((*PHOTO, *CLEAN)),
+    X4PLUS, X2PLUS, ANIME, GENERAL, GENERAL_WDN, WEB_PHOTO, DAT2, SPAN, DENOISE, YUNET,
+)  # fmt: skip
+"""Every row, the built-in ones first."""
