@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.catalogue import MODELS, WEIGHTS_FOLDER, Slot, Weights, serving
+from inference.catalogue import WEIGHTS_FOLDER, Weights
 from inference.chain import Chain
 from inference.checkpoints import load_network
+from inference.choice import Choice
 from inference.colour import bleed
-from inference.errors import ModelUnknown
 from inference.images import Picture, check_fits, decode, encode
 from inference.networks.builtin import BuiltIn
 from inference.params import OutputFormat, UpscaleParams
@@ -31,13 +31,17 @@ MAX_SOURCE_PIXELS = 100_000_000
 
 @dataclass(frozen=True)
 class Upscaled:
-    """The encoded result; `network` names the weights that made it."""
+    """The encoded result; `network` names the weights that made it.
+
+    `is_fallback` says that the slot's own weights are not installed and others took their place.
+    """
 
     data: bytes
     format: OutputFormat
     width_px: int
     height_px: int
     network: str
+    is_fallback: bool
 
 
 class Engine:
@@ -47,6 +51,7 @@ class Engine:
         self, *, weights_folder: Path = WEIGHTS_FOLDER, max_source_pixels: int = MAX_SOURCE_PIXELS
     ) -> None:
         self._folder = weights_folder
+        self._choice = Choice(weights_folder)
         self._max_source_pixels = max_source_pixels
         self._networks: dict[str, BuiltIn] = {}
         self._loading = threading.Lock()
@@ -58,18 +63,19 @@ class Engine:
         it raises ends the work. Raises an `ImageError` for what is wrong with the picture, an
         `EngineError` for what is wrong here; never falls back to a plain resize.
         """
-        weights = serving(_slot(params), params.factor, folder=self._folder).weights
+        chosen = self._choice.of(params)
         picture = decode(source, max_pixels=self._max_source_pixels)
         height_px, width_px = (side * params.factor for side in picture.colour.shape[:2])
         check_fits(width_px, height_px, format_=params.output_format)
-        chain = Chain([self._network(each) for each in weights], scale=params.factor)
+        chain = Chain([self._network(each) for each in chosen.weights], scale=params.factor)
         enlarged = enlarge(picture, chain, progress=progress)
         return Upscaled(
             data=encode(enlarged, format_=params.output_format),
             format=params.output_format,
             width_px=width_px,
             height_px=height_px,
-            network="+".join(each.id for each in weights),
+            network="+".join(each.id for each in chosen.weights),
+            is_fallback=chosen.is_fallback,
         )
 
     def _network(self, weights: Weights) -> BuiltIn:
@@ -114,10 +120,3 @@ def _through(
 def _part(progress: Progress, number: int, of: int) -> Progress:
     """Progress of one pass as progress of all of them."""
     return lambda done, every: progress(number * every + done, of * every)
-
-
-def _slot(params: UpscaleParams) -> Slot:
-    try:
-        return MODELS[params.model].slots[params.slot]
-    except KeyError as error:
-        raise ModelUnknown(f"There is no {params.model} with {params.slot}") from error

@@ -53,7 +53,9 @@ class Source(_Record):
 
 
 class Result(_Record):
-    """The finished picture."""
+    """The finished picture. `network` names the weights that made it; `is_fallback` says that they
+    took the place of the variant's own, which are not installed.
+    """
 
     object_name: str
     format: OutputFormat
@@ -61,6 +63,7 @@ class Result(_Record):
     height_px: int
     size_bytes: int
     network: str
+    is_fallback: bool = False
 
 
 class Failure(_Record):

@@ -37,6 +37,8 @@ class Enlarged(Protocol):
     def height_px(self) -> int: ...
     @property
     def network(self) -> str: ...
+    @property
+    def is_fallback(self) -> bool: ...
 
 
 class Engine(Protocol):
@@ -99,6 +101,7 @@ class Worker:
             height_px=enlarged.height_px,
             size_bytes=len(enlarged.data) if is_kept else self._size_bytes(name),
             network=enlarged.network,
+            is_fallback=enlarged.is_fallback,
         )
 
     def _size_bytes(self, object_name: str) -> int:

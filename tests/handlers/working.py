@@ -24,6 +24,7 @@ class Enlarged:
     width_px: int = 4
     height_px: int = 4
     network: str = "tiny"
+    is_fallback: bool = False
 
 
 @dataclass(frozen=True)

@@ -101,8 +101,9 @@ def test_a_factor_of_one_restores() -> None:
     assert np.square(ours - target).mean() < 0.95 * np.square(given - target).mean()
 
 
-def test_says_which_weights_made_it() -> None:
+def test_says_which_weights_made_it_and_that_they_are_not_the_slots_own() -> None:
     source = file(scene(4, 4), "PNG")
+    assert upscale(source, params(2)).is_fallback
     assert upscale(source, params(2)).network == "builtin-x2"
     assert upscale(source, params(6)).network == "builtin-x4+builtin-x2"
 

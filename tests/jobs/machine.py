@@ -69,6 +69,7 @@ class Enlarged(NamedTuple):
     width_px: int = 32
     height_px: int = 24
     network: str = "double"
+    is_fallback: bool = True
 
 
 @dataclass

@@ -58,6 +58,13 @@ def a_job(status: Status = Status.QUEUED, *, events: tuple[WebhookEvent, ...] = 
     )
 
 
+def test_a_result_that_an_older_release_kept_is_no_fallback() -> None:
+    kept = RESULT.model_dump()
+    del kept["is_fallback"]
+    assert Result.model_validate(kept) == RESULT
+    assert not RESULT.is_fallback
+
+
 @pytest.mark.parametrize(("start", "end"), [step for step in EVERY if step in LEGAL])
 def test_a_legal_transition_gives_the_next_job(start: Status, end: Status) -> None:
     before = a_job(start)

@@ -64,6 +64,7 @@ def test_a_job_is_completed_and_paid(machine: Machine, job: Job, clock: Clock) -
         height_px=24,
         size_bytes=len(machine.engine.data),
         network="double",
+        is_fallback=True,
     )
     assert read(machine.objects, f"images/{job.id}-1.png") == machine.engine.data
     balance = machine.balance(job.account_id)
