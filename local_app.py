@@ -51,7 +51,9 @@ def load_engine(settings: Settings) -> Engine:
         raise SettingsError(
             f"{error.name} is missing: enlarging needs the package's extra, 'enlarger[engine]'"
         ) from error
-    return TorchEngine(max_source_pixels=settings.max_source_pixels)
+    return TorchEngine(
+        weights_folder=settings.weights_path, max_source_pixels=settings.max_source_pixels
+    )
 
 
 def serve(settings: Settings, kv: KeyValue, *, host: str, port: int) -> None:
@@ -100,7 +102,8 @@ def wired(
         links=Links(public_url),
         clock=system_clock,
         prices=settings.prices,
-        models=installed_models(),
+        models=installed_models(settings.weights_path),
+        weights_folder=settings.weights_path,
         max_source_pixels=settings.max_source_pixels,
         dispatch_grace_ms=DISPATCH_GRACE_MS,
         lease_ms=int(settings.lease_s * 1000),

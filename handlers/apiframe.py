@@ -19,7 +19,6 @@ from handlers.apiframe_wire import (
     JobPage,
     KeyInfo,
     Me,
-    ModelInfo,
     Models,
     Problem,
     Submitted,
@@ -32,10 +31,11 @@ from handlers.apiframe_wire import (
     summary,
 )
 from handlers.auth import CallerOf, ServicesOf, apiframe_caller, guarded_route
+from handlers.credits import credits_notice
 from handlers.idempotency import request_name, tell_replay
+from handlers.offers import offered
 from handlers.parts import OPENAPI, create_part
 from handlers.terms import clarity_terms, topaz_terms
-from inference.catalogue import CLARITY, MODELS, TOPAZ
 from jobs.errors import JobUnknown
 from jobs.ids import iso_utc
 from jobs.job import Job, Webhook
@@ -74,6 +74,7 @@ def create_apiframe(services: Services) -> FastAPI:
         services,
         guarded,
         open_to_all,
+        credits_notice,
         answers=ANSWERS,
         title="Enlarger: the Apiframe dialect",
         version="2",
@@ -153,7 +154,7 @@ def jobs(
         jobs=[summary(each, links=services.links, now_ms=now_ms) for each in found.jobs],
         nextCursor=_cursor_of(found.next_before) if found.next_before else None,
         hasMore=found.next_before is not None,
-        models=_models(services) if include_models == "true" else None,
+        models=offered(services) if include_models == "true" else None,
     )
 
 
@@ -193,29 +194,8 @@ def upload(file: UploadFile, caller: CallerOf, services: ServicesOf) -> UploadIn
 
 @open_to_all.get("/models")
 def models(services: ServicesOf, modality: str | None = None) -> Models:
-    """The models, and what they cost."""
-    return Models(models=_models(services) if modality in (None, "image") else [])
-
-
-def _models(services: Services) -> list[ModelInfo]:
-    prices = services.prices
-    tiers = [tier.credits for tier in prices.topaz_tiers]
-    costs = {
-        TOPAZ.id: (min(tiers), max(tiers), "megapixels"),
-        CLARITY.id: (prices.clarity(), prices.clarity(), "flat"),
-    }
-    return [
-        ModelInfo(
-            id=model.id,
-            label=model.label,
-            modality="image",
-            description=model.description,
-            costMin=costs[model.id][0],
-            costMax=costs[model.id][1],
-            pricingMode=costs[model.id][2],
-        )
-        for model in MODELS.values()
-    ]
+    """The models, what they cost, and which networks serve them here."""
+    return Models(models=offered(services) if modality in (None, "image") else [])
 
 
 def _webhook(url: str | None, events: list[Any] | None, services: Services) -> Webhook | None:

@@ -36,6 +36,9 @@ class Settings(BaseModel):
     public_url: str | None = None
     """The address that links carry; by default the one that `serve` listens on."""
 
+    weights: Path | None = None
+    """The folder of the weights that were pulled. By default `weights` in the data folder."""
+
     outbound_allow: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that source and webhook addresses may lie in besides public ones, by commas."""
 
@@ -91,6 +94,11 @@ class Settings(BaseModel):
         if self.objects_url is None:
             return self.data / "objects"
         return Path(self.objects_url.removeprefix(_OBJECTS_SCHEME))
+
+    @property
+    def weights_path(self) -> Path:
+        """Where the weights are that were pulled."""
+        return self.weights or self.data / "weights"
 
     @field_validator("outbound_allow", mode="before")
     @classmethod

@@ -75,7 +75,7 @@ def _built_in(pair: Pair) -> Recipes:
 TOPAZ = Model(
     id="topaz-image-upscale",
     label="Topaz Image Upscale",
-    description="Faithful enlargement that adds nothing to the picture.",
+    description="Faithful enlargement: it restores, and invents little or nothing.",
     slots=MappingProxyType(
         {
             "standard-v2": Slot(
@@ -156,6 +156,19 @@ def needed(slot: Slot) -> tuple[Weights, ...]:
     """Every file that a slot's recipes name, twins included, each once."""
     named = chain.from_iterable(slot.recipes.values())
     return tuple(dict.fromkeys(each for weights in named for each in weights.files))
+
+
+def in_use(folder: Path) -> frozenset[Weights]:
+    """Every file that serves something here, built-in ones and twins included."""
+    served = (
+        serving(slot, factor, folder=folder).weights
+        for model in MODELS.values()
+        for slot in model.slots.values()
+        for factor in slot.fallback
+    )
+    faces = (weights for weights in FACES if is_present(weights, folder))
+    named = chain(chain.from_iterable(served), faces)
+    return frozenset(each for weights in named for each in weights.files)
 
 
 def installed_models(folder: Path = WEIGHTS_FOLDER) -> frozenset[str]:

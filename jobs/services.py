@@ -3,9 +3,11 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from uuid import UUID
 
 from billing.pricing import Prices
+from inference.catalogue import WEIGHTS_FOLDER
 from jobs.courier import Courier
 from jobs.dispatch import Dispatcher
 from jobs.endings import Endings
@@ -37,7 +39,7 @@ MAX_ATTEMPTS_PER_HOST = 4
 class Services:
     """The parts that are given; the properties are what is made of them.
 
-    `models` are those whose weights are installed.
+    `models` are those that can be served; `weights_folder` has the weights that were pulled.
     """
 
     kv: KeyValue
@@ -52,6 +54,7 @@ class Services:
     dispatch_grace_ms: int
     lease_ms: int
     webhook_hmac_key: HmacKey = "raw"
+    weights_folder: Path = WEIGHTS_FOLDER
     new_job_id: Callable[[int], UUID] = new_job_id
 
     @cached_property

@@ -128,6 +128,7 @@ def running(
             links=Links(url),
             prices=prices or Prices(),
             models=installed_models() if models is None else models,
+            weights_folder=folder / "weights",
             max_source_pixels=max_source_pixels,
             dispatch_grace_ms=DISPATCH_GRACE_MS,
             lease_ms=LEASE_MS,

@@ -177,6 +177,7 @@ def test_the_openapi_document_lists_every_route_and_which_need_a_key(service: Ru
         ("get", "/me"): True,
         ("post", "/uploads"): True,
         ("get", "/models"): False,
+        ("get", "/credits-notice"): False,
     }
 
 

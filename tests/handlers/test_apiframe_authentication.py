@@ -14,7 +14,7 @@ GUARDED = [
     ("POST", "/v2/images/upscale"),
     ("POST", "/v2/uploads"),
 ]
-OPEN = ["/v2/models", "/v2/openapi.json"]
+OPEN = ["/v2/models", "/v2/credits-notice", "/v2/openapi.json"]
 
 
 @pytest.mark.parametrize(("method", "path"), GUARDED)

@@ -27,6 +27,8 @@ def test_an_empty_environment_gives_the_defaults() -> None:
         ("DATA", "/srv/enlarger", "data", Path("/srv/enlarger")),
         ("DATA", "/srv/enlarger", "store_path", Path("/srv/enlarger/enlarger.sqlite")),
         ("DATA", "/srv/enlarger", "objects_path", Path("/srv/enlarger/objects")),
+        ("DATA", "/srv/enlarger", "weights_path", Path("/srv/enlarger/weights")),
+        ("WEIGHTS", "/srv/weights", "weights_path", Path("/srv/weights")),
         ("STORE_URL", "sqlite:///srv/a.sqlite", "store_path", Path("/srv/a.sqlite")),
         ("OBJECTS_URL", "file:///srv/files", "objects_path", Path("/srv/files")),
         ("PUBLIC_URL", "https://up.example", "public_url", "https://up.example"),

@@ -26,19 +26,12 @@ from inference.checkpoints import load_network
 from inference.errors import ModelUnknown, WeightsBad, WeightsMissing
 from inference.params import Factor
 from inference.published import ALL, CLEAN, GENERAL, GENERAL_WDN, LICENCES, PHOTO, Weights
+from tests.weights import present
 
 FACTORS: tuple[Factor, ...] = (1, 2, 4, 6, 8)
 BUILT_IN = [weights for weights in ALL if weights.url is None]
 SLOTS = pytest.mark.parametrize("slot", TOPAZ.slots.values(), ids=TOPAZ.slots.keys())
 ROWS = pytest.mark.parametrize("weights", ALL, ids=lambda weights: weights.id)
-
-
-def present(*several: Weights, folder: Path) -> None:
-    """Files of the right size, though with nothing in them, in the folder of those pulled."""
-    for weights in several:
-        if weights.url is not None:
-            (folder / weights.file).touch()
-            os.truncate(folder / weights.file, weights.size_bytes)
 
 
 @ROWS
