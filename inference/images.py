@@ -19,8 +19,13 @@ from inference.params import Factor, OutputFormat
 
 Pixels = NDArray[np.uint8]
 
-MAX_SIDE_PX: Mapping[OutputFormat, int] = {"jpg": 65_500, "png": 2**31 - 1, "webp": 16_383}
-"""The longest side that each format's files and usual encoders can hold."""
+MAX_SIDE_PX: Mapping[OutputFormat, int] = {
+    "jpg": 65_500, "png": 2**31 - 1, "webp": 16_383, "tiff": 2**31 - 1, "avif": 16_384,
+}  # fmt: skip
+"""The longest side that each format's files, and usual encoders and decoders, can hold.
+
+Many decoders of AVIF stop at 268 megapixels besides; no picture within these sides has more.
+"""
 
 _ENCODING: Mapping[OutputFormat, dict[str, Any]] = {
     "jpg": {"format": "JPEG", "quality": 95, "subsampling": "4:4:4"},

@@ -18,9 +18,13 @@ CONTENT_TYPES: dict[OutputFormat, str] = {
     "jpg": "image/jpeg",
     "png": "image/png",
     "webp": "image/webp",
+    "tiff": "image/tiff",
+    "avif": "image/avif",
 }
-_UPLOAD = re.compile(rf"{UPLOADS}/[0-9a-f]{{32}}\.({'|'.join(CONTENT_TYPES)})")
-FORMATS = {content_type: format_ for format_, content_type in CONTENT_TYPES.items()}
+_UPLOADED: tuple[OutputFormat, ...] = ("jpg", "png", "webp")
+_UPLOAD = re.compile(rf"{UPLOADS}/[0-9a-f]{{32}}\.({'|'.join(_UPLOADED)})")
+FORMATS = {CONTENT_TYPES[format_]: format_ for format_ in _UPLOADED}
+"""What may be uploaded, by content type."""
 
 
 class Links(NamedTuple):

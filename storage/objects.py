@@ -10,9 +10,11 @@ SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}"
 NAME = re.compile(rf"{SEGMENT}(/{SEGMENT})*")
 
 MEDIA_TYPES = {
+    ".avif": "image/avif",
     ".jpeg": "image/jpeg",
     ".jpg": "image/jpeg",
     ".png": "image/png",
+    ".tiff": "image/tiff",
     ".webp": "image/webp",
 }
 OTHER_MEDIA_TYPE = "application/octet-stream"
