@@ -1,4 +1,4 @@
-"""The command line: `enlarger serve`, `upscale`, and the commands of `handlers.administration`."""
+"""The command line: `serve`, `upscale`, and what `administration` and `weights` add to it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,6 +15,7 @@ from billing.errors import BillingError
 from handlers.administration import add_administration
 from handlers.settings import Settings, SettingsError
 from handlers.stores import Data, FileUnusable, OpenStore, Stores, usable_files
+from handlers.weights import add_weights
 from handlers.welcome import welcome
 from inference.catalogue import TOPAZ
 from inference.errors import InferenceError
@@ -58,6 +59,7 @@ def create_cli(
     cli.command("serve")(command.serve)
     cli.command("upscale")(command.upscale)
     add_administration(cli, stores)
+    add_weights(cli, stores)
     return partial(_run, cli)
 
 

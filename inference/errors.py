@@ -1,4 +1,4 @@
-"""Why a picture cannot be enlarged.
+"""Why a picture cannot be enlarged, or weights cannot be had.
 
 InferenceError
 ├── ImageError          something about the customer's picture
@@ -8,11 +8,17 @@ InferenceError
 │   ├── AnimatedImage   more than one frame
 │   ├── TooManyPixels   more pixels than allowed
 │   └── OutputTooLarge  the result would not fit the output format
-└── EngineError         something about this installation
-    ├── WeightsMissing  a weights file is not there
-    ├── WeightsBad      a weights file is not the one expected
-    ├── ModelUnknown    no such model, variant, or no weights for it here
-    └── NotANumber      the network gave NaN or infinity
+├── EngineError         something about this installation
+│   ├── WeightsMissing  a weights file is not there
+│   ├── WeightsBad      a weights file is not the one expected
+│   ├── ModelUnknown    no such model, variant, or no weights for it here
+│   └── NotANumber      the network gave NaN or infinity
+└── DownloadError           a file of weights could not be pulled
+    ├── DownloadUnreachable  no connection to its source
+    ├── DownloadRefused      the source answered, but not with the file
+    ├── DownloadInterrupted  the file did not come to its end, however often tried
+    ├── DownloadWrong        what came is not the file that the catalogue names
+    └── DownloadUnwritable   the folder does not take it: full, or not ours
 """
 
 from typing import ClassVar
@@ -85,3 +91,27 @@ class ModelUnknown(EngineError):
 
 class NotANumber(EngineError):
     """The network gave values that are not numbers; nothing was delivered"""
+
+
+class DownloadError(InferenceError):
+    """The weights could not be pulled"""
+
+
+class DownloadUnreachable(DownloadError):
+    """The source of the weights cannot be reached"""
+
+
+class DownloadRefused(DownloadError):
+    """The source of the weights does not give them out"""
+
+
+class DownloadInterrupted(DownloadError):
+    """The weights did not arrive completely; pulling again continues where it ended"""
+
+
+class DownloadWrong(DownloadError):
+    """What arrived is not the file that the catalogue names"""
+
+
+class DownloadUnwritable(DownloadError):
+    """The weights cannot be written to their folder"""

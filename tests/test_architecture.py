@@ -25,7 +25,7 @@ ONLY_IN = {
     "safetensors": {"inference"},
     "PIL": {"inference"},
     "numpy": {"inference"},
-    "httpcore2": {"jobs"},
+    "httpcore2": {"jobs", "inference"},
     "sqlite3": {"storage"},
     "fastapi": {"handlers"},
     "starlette": {"handlers"},
