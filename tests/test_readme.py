@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from inference.published import ALL
 from tests.running import picture
 from tests.serving import ROOT, Server, enlarger, eventually
 
@@ -90,3 +91,11 @@ def test_every_figure_is_one_that_was_measured() -> None:
         for row in json.loads(path.read_text())["rows"]
     }
     assert set(told) <= measured
+
+
+def test_the_credits_name_every_file_that_can_be_pulled_with_its_licence() -> None:
+    credits = README.partition("## Credits")[2].partition("\n## ")[0]
+    for weights in ALL:
+        if weights.url is not None:
+            (row,) = [line for line in credits.splitlines() if f"`{weights.file}`" in line]
+            assert weights.licence in row
