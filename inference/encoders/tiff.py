@@ -28,7 +28,7 @@ LEVEL = 4
 CLASSIC_BYTES = 4_000_000_000
 """Samples up to here leave room for the rest, and for deflate's overhead, below 4 GB."""
 
-_MOST_PER_INCH = 2**31 - 1
+_LEAST_PPI, _MOST_PPI = 0.001, 2**31 / 1000
 
 
 class TiffEncoder(ParallelEncoder[bytes]):
@@ -107,7 +107,7 @@ def _described(metadata: Metadata) -> Directory:
     if metadata.xmp is not None:
         tags[0x02BC] = Entry(1, metadata.xmp)
     density = metadata.density_ppi
-    if density is not None and 0 < min(density) <= max(density) <= _MOST_PER_INCH:
+    if density is not None and _LEAST_PPI <= min(density) <= max(density) <= _MOST_PPI:
         for tag, ppi in zip((0x011A, 0x011B), density, strict=True):
             exact = Fraction(ppi).limit_denominator(1000)
             tags[tag] = numbers(RATIONAL, exact.numerator, exact.denominator)
