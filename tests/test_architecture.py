@@ -25,6 +25,7 @@ ONLY_IN = {
     "safetensors": {"inference"},
     "PIL": {"inference"},
     "numpy": {"inference"},
+    "zlib_ng": {"inference"},
     "httpcore2": {"jobs", "inference"},
     "sqlite3": {"storage"},
     "fastapi": {"handlers"},
