@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.fidelity import luma, psnr_db, ssim
 from benchmarks.report import Row, print_table, write_results
 from benchmarks.resampling import CUBIC, LANCZOS3, Kernel, resized
 from inference.catalogue import WEIGHTS_FOLDER
@@ -25,6 +24,7 @@ from inference.chain import Chain, chain_for
 from inference.checkpoints import load_network
 from inference.engine import Engine, enlarge
 from inference.images import Picture
+from inference.metrics import Floats, luma, psnr_db, ssim
 from inference.params import Factor, UpscaleParams
 from inference.published import CLEAN
 
@@ -115,11 +115,17 @@ def compared(pairs: list[tuple[Pixels, Pixels]], method: Method, scale: int) -> 
     """Mean PSNR and SSIM of a method over pairs of a small picture and the truth."""
     psnrs, likenesses = [], []
     for small, truth in pairs:
-        made = luma(method(small, scale), border_px=scale)
-        true = luma(truth, border_px=scale)
-        psnrs.append(psnr_db(made, true))
-        likenesses.append(ssim(made, true))
+        made = inner_luma(method(small, scale), border_px=scale)
+        true = inner_luma(truth, border_px=scale)
+        psnrs.append(psnr_db(float(np.square(made - true).mean())))
+        likenesses.append(float(ssim(made, true).mean()))
     return statistics.fmean(psnrs), statistics.fmean(likenesses)
+
+
+def inner_luma(picture: Pixels, *, border_px: int) -> Floats:
+    """Of (h, w, 3) or, grey, (h, w, 1), without the border."""
+    inner = picture[border_px:-border_px, border_px:-border_px].astype(np.float64)
+    return luma(inner[..., 0] if picture.shape[2] == 1 else inner)
 
 
 def truths(folder: Path, scale: int) -> Iterator[Pixels]:
