@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from inference.errors import CorruptImage, NotAnImage, TruncatedImage
 from inference.params import OutputFormat
+from inference.tiff_header import is_tiff
 
 MAX_PARTS = 65_536
 """More JPEG segments or PNG chunks than any honest file has."""
@@ -17,7 +18,10 @@ _SOS, _EOI, _FILL = 0xDA, 0xD9, 0xFF
 
 
 class Container(NamedTuple):
-    """A complete file. `late_exif` is a PNG's eXIf chunk, which may follow the pixels."""
+    """A complete file. `late_exif` is a PNG's eXIf chunk, which may follow the pixels.
+
+    A TIFF's parts may lie anywhere; whether they are there shows when they are read.
+    """
 
     format: OutputFormat
     late_exif: bytes | None = None
@@ -34,6 +38,8 @@ def inspect(data: bytes) -> Container:
         if len(data) < 8 + int.from_bytes(data[4:8], "little"):
             raise TruncatedImage
         return Container("webp")
+    if is_tiff(data):
+        return Container("tiff")
     raise NotAnImage
 
 

@@ -2,17 +2,20 @@
 
 InferenceError
 ├── ImageError          something about the customer's picture
-│   ├── NotAnImage      neither JPEG, PNG nor WebP
+│   ├── NotAnImage      neither JPEG, PNG, WebP nor TIFF
 │   ├── TruncatedImage  the file ends too early
 │   ├── CorruptImage    the file is whole, what is inside is not
-│   ├── AnimatedImage   more than one frame
+│   ├── AnimatedImage   more than one frame or page
+│   ├── UnsupportedImage  a kind of picture that is not taken
 │   ├── TooManyPixels   more pixels than allowed
 │   └── OutputTooLarge  the result would not fit the output format
 ├── EngineError         something about this installation
 │   ├── WeightsMissing  a weights file is not there
 │   ├── WeightsBad      a weights file is not the one expected
 │   ├── ModelUnknown    no such model, variant, or no weights for it here
-│   └── NotANumber      the network gave NaN or infinity
+│   ├── NotANumber      the network gave NaN or infinity
+│   ├── OutOfMemory     even the smallest pieces do not fit into memory
+│   └── DeviceMissing   the processor that was asked for is not there
 └── DownloadError           a file of weights could not be pulled
     ├── DownloadUnreachable  no connection to its source
     ├── DownloadRefused      the source answered, but not with the file
@@ -38,7 +41,7 @@ class ImageError(InferenceError):
 
 
 class NotAnImage(ImageError):
-    """The file is not a JPEG, PNG or WebP image"""
+    """The file is not a JPEG, PNG, WebP or TIFF image"""
 
     code = "NOT_AN_IMAGE"
 
@@ -59,6 +62,12 @@ class AnimatedImage(ImageError):
     """Animated images are not supported; send a single frame"""
 
     code = "ANIMATED_IMAGE"
+
+
+class UnsupportedImage(ImageError):
+    """This kind of image is not supported"""
+
+    code = "UNSUPPORTED_IMAGE"
 
 
 class TooManyPixels(ImageError):
@@ -91,6 +100,14 @@ class ModelUnknown(EngineError):
 
 class NotANumber(EngineError):
     """The network gave values that are not numbers; nothing was delivered"""
+
+
+class OutOfMemory(EngineError):
+    """The memory does not suffice, however small the pieces"""
+
+
+class DeviceMissing(EngineError):
+    """The device that was asked for is not there"""
 
 
 class DownloadError(InferenceError):

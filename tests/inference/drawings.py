@@ -48,11 +48,21 @@ def opened(data: bytes) -> Image.Image:
 
 
 def png(
-    width: int, height: int, *, depth: int, colour_type: int, rows: bytes, late: bytes = b""
+    width: int,
+    height: int,
+    *,
+    depth: int,
+    colour_type: int,
+    rows: bytes,
+    key: bytes = b"",
+    interlace: bool = False,
+    late: bytes = b"",
 ) -> bytes:
-    """A PNG file written by hand; `late` is a chunk to follow the pixels."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
-    parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), late, chunk(b"IEND", b""))
+    """A PNG file written by hand; `key` is its tRNS chunk, `late` a chunk to follow the pixels."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, int(interlace))
+    parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), late, chunk(b"IEND", b"")]
+    if key:
+        parts.insert(1, chunk(b"tRNS", key))
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inference.decoding import decode
 from inference.errors import (
     AnimatedImage,
     CorruptImage,
@@ -13,10 +14,10 @@ from inference.errors import (
     TooManyPixels,
     TruncatedImage,
 )
-from inference.images import ImageInfo, check_fits, decode, output_size, probe
+from inference.images import ImageInfo, check_fits, output_size, probe
 from tests.inference.drawings import MAX_PIXELS, chunk, file, png, scene, turned
 
-FORMATS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
+FORMATS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tiff"}
 SOURCES = {format_: file(scene(40, 24), format_) for format_ in FORMATS}
 
 
@@ -32,7 +33,7 @@ def test_size_is_as_displayed_and_agrees_with_decode(format_: str, orientation: 
     data = file(scene(40, 24), format_, exif=turned(orientation))
     info = probe(data, max_pixels=MAX_PIXELS)
     assert (info.width_px, info.height_px) == ((24, 40) if orientation >= 5 else (40, 24))
-    picture = decode(data, max_pixels=MAX_PIXELS)
+    picture = decode(data, max_pixels=MAX_PIXELS, policy="strip_gps")
     assert picture.colour.shape[:2] == (info.height_px, info.width_px)
 
 
@@ -40,7 +41,11 @@ def test_orientation_is_found_behind_a_pngs_pixels() -> None:
     late = chunk(b"eXIf", turned(6).tobytes().removeprefix(b"Exif\0\0"))
     data = png(3, 1, depth=8, colour_type=0, rows=b"\0abc", late=late)
     assert probe(data, max_pixels=MAX_PIXELS) == ImageInfo("png", width_px=1, height_px=3)
-    assert decode(data, max_pixels=MAX_PIXELS).colour.tolist() == [[97], [98], [99]]
+    assert decode(data, max_pixels=MAX_PIXELS, policy="strip_gps").colour.tolist() == [
+        [97],
+        [98],
+        [99],
+    ]
 
 
 def test_unreadable_exif_leaves_the_picture_as_stored() -> None:
@@ -52,14 +57,16 @@ def test_pixels_are_not_decoded() -> None:
     broken = png(40, 24, depth=8, colour_type=2, rows=b"far too few")
     assert probe(broken, max_pixels=MAX_PIXELS).width_px == 40
     with pytest.raises(CorruptImage):
-        decode(broken, max_pixels=MAX_PIXELS)
+        decode(broken, max_pixels=MAX_PIXELS, policy="strip_gps")
 
 
 def test_a_phones_second_picture_is_passed_over() -> None:
     data = file(scene(40, 24), "MPO", save_all=True, append_images=[scene(40, 24).rotate(180)])
     assert probe(data, max_pixels=MAX_PIXELS).format == "jpg"
     first = file(scene(40, 24), "JPEG")
-    shown, expected = (decode(each, max_pixels=MAX_PIXELS).colour for each in (data, first))
+    shown, expected = (
+        decode(each, max_pixels=MAX_PIXELS, policy="strip_gps").colour for each in (data, first)
+    )
     assert np.array_equal(shown, expected)
 
 
@@ -121,7 +128,7 @@ def test_the_limit_of_pixels_is_exact() -> None:
 def test_a_bomb_is_refused_by_its_header() -> None:
     bomb = png(60_000, 60_000, depth=1, colour_type=0, rows=bytes(60_000))
     with pytest.raises(TooManyPixels):
-        decode(bomb, max_pixels=MAX_PIXELS)
+        decode(bomb, max_pixels=MAX_PIXELS, policy="strip_gps")
 
 
 def test_output_size_is_factor_times_the_displayed_size() -> None:

@@ -1,0 +1,153 @@
+"""TIFF files of every kind: depth, order of bytes, compression, layout, and what is refused."""
+
+import io
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from inference.decoding import decode
+from inference.errors import (
+    AnimatedImage,
+    CorruptImage,
+    ImageError,
+    TooManyPixels,
+    TruncatedImage,
+    UnsupportedImage,
+)
+from inference.images import probe
+from inference.picture import Picture
+from tests.inference.drawings import MAX_PIXELS, file, scene
+
+
+def written(samples: NDArray[Any], **options: Any) -> bytes:
+    options.setdefault("photometric", "rgb" if samples.ndim == 3 else "minisblack")
+    data = io.BytesIO()
+    tifffile.imwrite(data, samples, **options)
+    return data.getvalue()
+
+
+def read(data: bytes) -> Picture:
+    return decode(data, max_pixels=MAX_PIXELS, policy="strip_gps")
+
+
+def samples(*shape: int, dtype: Any = np.uint16) -> NDArray[Any]:
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("bigtiff", [False, True])
+@pytest.mark.parametrize("compression", [None, "deflate"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+def test_samples_are_kept(
+    shape: tuple[int, ...], dtype: Any, compression: str | None, bigtiff: bool, byteorder: str
+) -> None:
+    stored = samples(*shape, dtype=dtype)
+    data = written(stored, compression=compression, bigtiff=bigtiff, byteorder=byteorder)
+    picture = read(data)
+    assert picture.colour.dtype == dtype
+    assert np.array_equal(picture.colour, stored)
+    info = probe(data, max_pixels=MAX_PIXELS)
+    assert (info.format, info.width_px, info.height_px) == ("tiff", 7, 5)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate", "raw"])
+def test_common_compressions_are_read(compression: str) -> None:
+    picture = read(file(scene(20, 12), "TIFF", compression=compression))
+    assert np.array_equal(picture.colour, np.asarray(scene(20, 12)))
+
+
+def test_jpeg_inside_is_read() -> None:
+    picture = read(file(scene(32, 32), "TIFF", compression="jpeg"))
+    assert np.abs(picture.colour.astype(int) - np.asarray(scene(32, 32), int)).mean() < 6
+
+
+def test_tiles_and_planes_are_read() -> None:
+    stored = samples(40, 50, 3)
+    assert np.array_equal(read(written(stored, tile=(16, 16))).colour, stored)
+    planes = written(stored.transpose(2, 0, 1), planarconfig="separate")
+    assert np.array_equal(read(planes).colour, stored)
+
+
+def test_white_may_be_zero() -> None:
+    stored = samples(5, 7, dtype=np.uint8)
+    assert np.array_equal(read(written(stored, photometric="miniswhite")).colour, 255 - stored)
+
+
+def test_alpha_is_kept_and_colour_freed_from_it() -> None:
+    stored = np.array([[[100, 50, 0, 128], [200, 200, 200, 255]]], np.uint8)
+    plain = read(written(stored, extrasamples=["unassalpha"]))
+    assert plain.alpha is not None
+    assert np.array_equal(np.dstack((plain.colour, plain.alpha)), stored)
+    freed = read(written(stored, extrasamples=["assocalpha"]))
+    expected = [[[199, 100, 0], [200, 200, 200]]]
+    assert np.abs(freed.colour.astype(int) - expected).max() <= 1
+    assert freed.alpha is not None
+    assert freed.alpha.tolist() == [[128, 255]]
+
+
+def test_further_channels_are_not_shown() -> None:
+    stored = samples(5, 7, 5)
+    picture = read(written(stored, extrasamples=["unspecified", "unspecified"]))
+    assert np.array_equal(picture.colour, stored[..., :3])
+    assert picture.alpha is None
+
+
+def test_pages_are_refused_but_not_a_thumbnail() -> None:
+    pages = io.BytesIO()
+    with tifffile.TiffWriter(pages) as writer:
+        writer.write(samples(5, 7, 3), photometric="rgb")
+        writer.write(samples(5, 7, 3), photometric="rgb")
+    with pytest.raises(AnimatedImage):
+        probe(pages.getvalue(), max_pixels=MAX_PIXELS)
+    thumbnail = io.BytesIO()
+    with tifffile.TiffWriter(thumbnail) as writer:
+        writer.write(samples(50, 70, 3), photometric="rgb")
+        writer.write(samples(5, 7, 3), photometric="rgb", subfiletype=1)
+    assert probe(thumbnail.getvalue(), max_pixels=MAX_PIXELS).width_px == 70
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint32, np.int16, np.float16])
+def test_samples_of_other_types_are_refused(dtype: Any) -> None:
+    data = written(np.ones((5, 7), dtype))
+    with pytest.raises(UnsupportedImage):
+        probe(data, max_pixels=MAX_PIXELS)
+
+
+def test_the_limit_of_pixels_holds() -> None:
+    with pytest.raises(TooManyPixels, match="7 x 5"):
+        read_at_most(written(samples(5, 7)), 34)
+
+
+def read_at_most(data: bytes, max_pixels: int) -> Picture:
+    return decode(data, max_pixels=max_pixels, policy="strip")
+
+
+def test_a_bomb_is_refused_by_its_header() -> None:
+    data = bytearray(written(np.zeros((10, 10), np.uint8)))
+    at = data.index(struct.pack("<HHII", 256, 4, 1, 10)) if (
+        struct.pack("<HHII", 256, 4, 1, 10) in data) else data.index(
+            struct.pack("<HHIHH", 256, 3, 1, 10, 0))  # fmt: skip
+    data[at : at + 12] = struct.pack("<HHII", 256, 4, 1, 2**31 - 1)
+    with pytest.raises(TooManyPixels):
+        read(bytes(data))
+
+
+@pytest.mark.parametrize("share", [0.99, 0.7, 0.4, 0.1])
+def test_a_cut_file_is_refused(share: float) -> None:
+    data = written(samples(30, 30, 3))
+    with pytest.raises((TruncatedImage, CorruptImage)):
+        read(data[: int(len(data) * share)])
+
+
+def test_a_directory_that_leads_nowhere_is_refused() -> None:
+    for data in (
+        b"II*\0", b"MM\0*\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff",
+        b"II+\0\x08\0\0\0" + b"\xff" * 8, b"II*\0\x08\0\0\0\x01\0\0\0",
+    ):  # fmt: skip
+        with pytest.raises(ImageError):
+            probe(data, max_pixels=MAX_PIXELS)
