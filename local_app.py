@@ -52,7 +52,9 @@ def load_engine(settings: Settings) -> Engine:
             f"{error.name} is missing: enlarging needs the package's extra, 'enlarger[engine]'"
         ) from error
     return TorchEngine(
-        weights_folder=settings.weights_path, max_source_pixels=settings.max_source_pixels
+        device=settings.device,
+        weights_folder=settings.weights_path,
+        max_source_pixels=settings.max_source_pixels,
     )
 
 
@@ -102,6 +104,7 @@ def wired(
         links=Links(public_url),
         clock=system_clock,
         prices=settings.prices,
+        treatment=settings.treatment,
         models=installed_models(settings.weights_path),
         weights_folder=settings.weights_path,
         max_source_pixels=settings.max_source_pixels,

@@ -94,10 +94,20 @@ def upscale(
     said = body.root
     if isinstance(said, TopazUpscale):
         image, params = said.topazUpscaleParams.image, said.topazUpscaleParams.model_dump()
-        terms = partial(topaz_terms, said.topazUpscaleParams, prices=services.prices)
+        terms = partial(
+            topaz_terms,
+            said.topazUpscaleParams,
+            prices=services.prices,
+            treatment=services.treatment,
+        )
     else:
         image, params = said.clarityUpscaleParams.image, said.clarityUpscaleParams.model_dump()
-        terms = partial(clarity_terms, said.clarityUpscaleParams, prices=services.prices)
+        terms = partial(
+            clarity_terms,
+            said.clarityUpscaleParams,
+            prices=services.prices,
+            treatment=services.treatment,
+        )
     order = Order(
         caller=caller,
         source_url=image,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from billing.pricing import Prices
+from inference.params import DeviceName, MetadataPolicy, Treatment
 
 PREFIX = "ENLARGER_"
 _STORE_SCHEME = "sqlite://"
@@ -42,6 +43,9 @@ class Settings(BaseModel):
     outbound_allow: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that source and webhook addresses may lie in besides public ones, by commas."""
 
+    device: DeviceName = "auto"
+    """What enlarges: `cpu`, `cuda`, or `auto`, which takes a CUDA card where there is one."""
+
     workers: int = Field(default=1, ge=0, le=64)
     """Threads that enlarge; 0 leaves the jobs to another process on the same data."""
 
@@ -50,6 +54,15 @@ class Settings(BaseModel):
 
     max_source_megapixels: int = Field(default=100, ge=1, le=1000)
     """The largest picture taken in."""
+
+    metadata: MetadataPolicy = "strip_gps"
+    """What of a source's EXIF and XMP goes into its result: `keep`, `strip` or `strip_gps`."""
+
+    fidelity_guard: bool = False
+    """Whether every result is corrected until, reduced again, it matches its source."""
+
+    quality_report: bool = True
+    """Whether every job says how well its result, reduced again, matches its source."""
 
     webhook_hmac_key: Literal["raw", "hex"] = "raw"
     """How receivers read the key of Apiframe's signature: 32 bytes, or 64 hex characters."""
@@ -80,6 +93,15 @@ class Settings(BaseModel):
     def max_source_pixels(self) -> int:
         """The largest picture taken in, in pixels."""
         return self.max_source_megapixels * 1_000_000
+
+    @property
+    def treatment(self) -> Treatment:
+        """What every picture gets."""
+        return Treatment(
+            metadata=self.metadata,
+            is_guarded=self.fidelity_guard,
+            reports_quality=self.quality_report,
+        )
 
     @property
     def store_path(self) -> Path:

@@ -5,20 +5,23 @@ from billing.pricing import Prices
 from handlers.apiframe_wire import ClarityParams, TopazParams
 from inference.catalogue import CLARITY, TOPAZ
 from inference.images import MAX_SIDE_PX, ImageInfo, check_fits, output_size
-from inference.params import Factor, OutputFormat, UpscaleParams
+from inference.params import Factor, OutputFormat, Treatment, UpscaleParams
 from jobs.submission import Terms
 
 VICSEE_MAX_SIDE_PX = 20_000
 """VicSee's limit of the output's longer side; 20,000 itself passes."""
 
 
-def topaz_terms(said: TopazParams, info: ImageInfo, *, prices: Prices) -> Terms:
+def topaz_terms(
+    said: TopazParams, info: ImageInfo, *, prices: Prices, treatment: Treatment
+) -> Terms:
     """Apiframe's Topaz: priced by the output's megapixels."""
     params = UpscaleParams(
         model=TOPAZ.id,
         slot=said.model_type,
         factor=said.upscale_factor,
         output_format=said.output_format,
+        **treatment.model_dump(),
     )
     width_px, height_px = output_size(info, said.upscale_factor)
     price_credits = prices.topaz(width_px * height_px)
@@ -26,13 +29,16 @@ def topaz_terms(said: TopazParams, info: ImageInfo, *, prices: Prices) -> Terms:
     return Terms(params, price_credits)
 
 
-def clarity_terms(said: ClarityParams, info: ImageInfo, *, prices: Prices) -> Terms:
+def clarity_terms(
+    said: ClarityParams, info: ImageInfo, *, prices: Prices, treatment: Treatment
+) -> Terms:
     """Apiframe's Clarity: one price, within the size of the largest Topaz tier."""
     params = UpscaleParams(
         model=CLARITY.id,
         slot="creative",
         factor=said.scale_factor,
         output_format=said.output_format,
+        **treatment.model_dump(),
     )
     width_px, height_px = output_size(info, said.scale_factor)
     prices.topaz(width_px * height_px)
@@ -40,7 +46,7 @@ def clarity_terms(said: ClarityParams, info: ImageInfo, *, prices: Prices) -> Te
     return Terms(params, prices.clarity())
 
 
-def vicsee_terms(factor: Factor, info: ImageInfo, *, prices: Prices) -> Terms:
+def vicsee_terms(factor: Factor, info: ImageInfo, *, prices: Prices, treatment: Treatment) -> Terms:
     """VicSee's upscale: priced by the factor, in the source's format where that can hold it."""
     width_px, height_px = output_size(info, factor)
     if max(width_px, height_px) > VICSEE_MAX_SIDE_PX:
@@ -54,6 +60,7 @@ def vicsee_terms(factor: Factor, info: ImageInfo, *, prices: Prices) -> Terms:
         slot="standard-v2",
         factor=factor,
         output_format=_holding_format(info.format, width_px, height_px),
+        **treatment.model_dump(),
     )
     return Terms(params, prices.vicsee(factor))
 

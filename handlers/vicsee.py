@@ -187,7 +187,9 @@ def _order(
         caller=caller,
         source_url=said.image_url,
         said={"image_url": shown(said.image_url), "upscale_factor": str(said.upscale_factor)},
-        terms=partial(vicsee_terms, said.upscale_factor, prices=services.prices),
+        terms=partial(
+            vicsee_terms, said.upscale_factor, prices=services.prices, treatment=services.treatment
+        ),
         request=request,
     )
 

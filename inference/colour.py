@@ -1,6 +1,7 @@
 """Colour: conversion to sRGB, and what lies under transparency."""
 
 import io
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,5 +73,5 @@ def _halved(colour: Samples, known: NDArray[np.bool_]) -> tuple[Samples, NDArray
     corners = [(slice(top, None, 2), slice(left, None, 2)) for top in (0, 1) for left in (0, 1)]
     total = sum((padded * mask)[corner].astype(np.uint32) for corner in corners)
     count = sum(mask[corner].astype(np.uint32) for corner in corners)
-    mean: Samples = ((total + count // 2) // np.maximum(count, 1)).astype(colour.dtype)
-    return mean, np.asarray(count > 0).reshape(mean.shape[0], -1)
+    mean: NDArray[Any] = (total + count // 2) // np.maximum(count, 1)
+    return mean.astype(colour.dtype), np.asarray(count > 0).reshape(mean.shape[0], -1)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 OutputFormat = Literal["jpg", "png", "webp", "tiff", "avif"]
 Factor = Literal[1, 2, 4, 6, 8]
 MetadataPolicy = Literal["keep", "strip", "strip_gps"]
+DeviceName = Literal["auto", "cpu", "cuda"]
 
 
 class FaceParams(BaseModel):
@@ -20,24 +21,36 @@ class FaceParams(BaseModel):
     creativity: float = Field(ge=0, le=1)
 
 
-class UpscaleParams(BaseModel):
-    """One picture's enlargement: nothing left to a default further in.
+class Treatment(BaseModel):
+    """What the operator decides for every picture.
 
-    `model` is a key of `inference.catalogue.MODELS`; `slot` is the model's variant (Topaz's
-    `model_type`); the output is exactly `factor` times as wide and high as the source is displayed.
     `metadata` says what of EXIF and XMP goes into the result; profile and density always do.
-    `is_guarded` corrects the result until, reduced again, it matches the source. `faces` is None
-    where faces get no treatment of their own.
+    `is_guarded` corrects the result until, reduced again, it matches the source.
+    `reports_quality` measures how well it does.
     """
 
     # Jobs keep it: a field of a newer release survives a rewrite by this one, and one that an
     # older release did not know has a default.
     model_config = ConfigDict(frozen=True, extra="allow")
 
+    metadata: MetadataPolicy = "strip_gps"
+    is_guarded: bool = False
+    reports_quality: bool = True
+
+
+USUAL = Treatment()
+
+
+class UpscaleParams(Treatment):
+    """One picture's enlargement: nothing left to a default further in.
+
+    `model` is a key of `inference.catalogue.MODELS`; `slot` is the model's variant (Topaz's
+    `model_type`); the output is exactly `factor` times as wide and high as the source is displayed.
+    `faces` is None where faces get no treatment of their own.
+    """
+
     model: str
     slot: str
     factor: Factor
     output_format: OutputFormat
-    metadata: MetadataPolicy = "strip_gps"
-    is_guarded: bool = False
     faces: FaceParams | None = None

@@ -21,7 +21,7 @@ CONTENT_TYPES: dict[OutputFormat, str] = {
     "tiff": "image/tiff",
     "avif": "image/avif",
 }
-_UPLOADED: tuple[OutputFormat, ...] = ("jpg", "png", "webp")
+_UPLOADED: tuple[OutputFormat, ...] = ("jpg", "png", "webp", "tiff")
 _UPLOAD = re.compile(rf"{UPLOADS}/[0-9a-f]{{32}}\.({'|'.join(_UPLOADED)})")
 FORMATS = {CONTENT_TYPES[format_]: format_ for format_ in _UPLOADED}
 """What may be uploaded, by content type."""

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from billing.pricing import Prices
 from inference.catalogue import WEIGHTS_FOLDER
+from inference.params import USUAL, Treatment
 from jobs.courier import Courier
 from jobs.dispatch import Dispatcher
 from jobs.endings import Endings
@@ -39,7 +40,8 @@ MAX_ATTEMPTS_PER_HOST = 4
 class Services:
     """The parts that are given; the properties are what is made of them.
 
-    `models` are those that can be served; `weights_folder` has the weights that were pulled.
+    `models` are those that can be served; `weights_folder` has the weights that were pulled;
+    `treatment` is what every picture gets.
     """
 
     kv: KeyValue
@@ -55,6 +57,7 @@ class Services:
     lease_ms: int
     webhook_hmac_key: HmacKey = "raw"
     weights_folder: Path = WEIGHTS_FOLDER
+    treatment: Treatment = USUAL
     new_job_id: Callable[[int], UUID] = new_job_id
 
     @cached_property

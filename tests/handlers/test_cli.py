@@ -256,7 +256,7 @@ def test_one_file_is_enlarged_without_a_server(
         ("in.png", "out.gif", "2", "out.gif"),
         ("in.png", "out", "2", "out"),
         ("missing.png", "out.png", "2", "missing.png"),
-        ("text.png", "out.png", "2", "not a JPEG, PNG or WebP"),
+        ("text.png", "out.png", "2", "not a JPEG, PNG, WebP or TIFF"),
         ("cut.png", "out.png", "2", "incomplete"),
         ("in.png", "nowhere/out.png", "2", "nowhere"),
         (".", "out.png", "2", "directory"),

@@ -95,7 +95,7 @@ def test_only_pictures_have_places_reserved(uploads: Uploads, content_type: str)
         (PICTURE, "image/jpeg", "reserved for image/png"),
         (PICTURE + b"!", "image/png", f"reserved for {len(PICTURE)} bytes"),
         (PICTURE[:-1], "image/png", f"reserved for {len(PICTURE)} bytes"),
-        (bytes(len(PICTURE)), "image/png", "not a JPEG, PNG or WebP"),
+        (bytes(len(PICTURE)), "image/png", "not a JPEG, PNG, WebP or TIFF"),
     ],
 )
 def test_a_reservation_is_not_filled_with_anything_else(
