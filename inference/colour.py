@@ -74,4 +74,5 @@ def _halved(colour: Samples, known: NDArray[np.bool_]) -> tuple[Samples, NDArray
     total = sum((padded * mask)[corner].astype(np.uint32) for corner in corners)
     count = sum(mask[corner].astype(np.uint32) for corner in corners)
     mean: NDArray[Any] = (total + count // 2) // np.maximum(count, 1)
-    return mean.astype(colour.dtype), np.asarray(count > 0).reshape(mean.shape[0], -1)
+    kept = mean.astype(np.uint8) if colour.dtype == np.uint8 else mean.astype(np.uint16)
+    return kept, np.asarray(count > 0).reshape(mean.shape[0], -1)
