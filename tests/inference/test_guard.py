@@ -70,11 +70,12 @@ def test_what_matches_already_is_left_as_it_is() -> None:
     assert torch.allclose(corrected, enlarged, atol=1e-6)
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_a_tile_with_its_radius_of_context_equals_the_whole(scale: int) -> None:
+@pytest.mark.parametrize("low_only", [False, True])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_a_tile_with_its_radius_of_context_equals_the_whole(scale: int, low_only: bool) -> None:
     source = noise(1, 3, 60, 64)
     enlarged = drifted(source, scale)
-    guard = BackProjection()
+    guard = BackProjection(low_only=low_only)
     whole = guard(enlarged, source)
     radius_px = guard.radius_px
     core = slice(20, 30)
@@ -86,8 +87,9 @@ def test_a_tile_with_its_radius_of_context_equals_the_whole(scale: int) -> None:
     assert torch.allclose(tile[..., inner, inner], whole[..., finished, finished], atol=1e-6)
 
 
-def test_one_pixel_less_of_context_would_not_do() -> None:
-    guard = BackProjection(iterations=1)
+@pytest.mark.parametrize("low_only", [False, True])
+def test_one_pixel_less_of_context_would_not_do(low_only: bool) -> None:
+    guard = BackProjection(iterations=1, low_only=low_only)
     source = torch.zeros(1, 1, 16, 16)
     enlarged = torch.zeros(1, 1, 32, 32)
     touched = source.clone()
@@ -96,3 +98,20 @@ def test_one_pixel_less_of_context_would_not_do() -> None:
     reached = difference.nonzero().flatten() // 2
     assert reached.min() == 8 - guard.radius_px
     assert reached.max() == 8 + guard.radius_px
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_low_frequencies_alone_take_a_drift_in_colour_out(scale: int) -> None:
+    source = noise(1, 3, 30, 36)
+    enlarged = functional.interpolate(source, scale_factor=float(scale), mode="nearest")
+    shift = torch.tensor([0.05, -0.03, 0.08]).view(1, 3, 1, 1)
+    corrected = BackProjection(low_only=True)(enlarged + shift, source)
+    assert torch.allclose(corrected, enlarged, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_low_frequencies_alone_leave_noise_removed(scale: int) -> None:
+    grain = 0.1 * (noise(1, 3, 40, 40, seed=2) - 0.5)
+    clean = torch.full((1, 3, 40 * scale, 40 * scale), 0.5)
+    brought_back = BackProjection(low_only=True)(clean, 0.5 + grain) - 0.5
+    assert brought_back.square().mean() < 0.03 * grain.square().mean()
