@@ -49,8 +49,9 @@ def enlarged(source: Image.Image) -> Image.Image:
     params = UpscaleParams(
         model="topaz-image-upscale", slot="standard-v2", factor=FACTOR, output_format="png"
     )
-    result = Engine().upscale(file.getvalue(), params, progress=lambda _done, _of: None)
-    return Image.open(io.BytesIO(result.data))
+    sink = io.BytesIO()
+    Engine().upscale(file.getvalue(), params, sink=sink, progress=lambda _done, _of: None)
+    return Image.open(sink)
 
 
 if __name__ == "__main__":

@@ -20,13 +20,14 @@ from PIL import Image
 from benchmarks.report import Row, print_table, write_results
 from benchmarks.resampling import CUBIC, LANCZOS3, Kernel, resized
 from inference.catalogue import WEIGHTS_FOLDER
-from inference.chain import Chain, chain_for
+from inference.chain import Chain
 from inference.checkpoints import load_network
-from inference.engine import Engine, enlarge
-from inference.images import Picture
+from inference.devices import Cpu
+from inference.engine import Engine
 from inference.metrics import Floats, luma, psnr_db, ssim
 from inference.params import Factor, UpscaleParams
 from inference.published import CLEAN
+from inference.runner import run
 
 Pixels = NDArray[np.uint8]
 Method = Callable[[Pixels, int], Pixels]
@@ -95,19 +96,21 @@ def guards(bench: Path) -> Iterator[Row]:
 def speed() -> Iterator[Row]:
     """Output megapixels a second at x4, once from array to array and once from file to file."""
     dice = np.random.default_rng(0)
-    picture = Picture(dice.integers(0, 256, (SPEED_HEIGHT, SPEED_WIDTH, 3), dtype=np.uint8))
+    picture = dice.integers(0, 256, (SPEED_HEIGHT, SPEED_WIDTH, 3), dtype=np.uint8)
     megapixels = SPEED_WIDTH * SPEED_HEIGHT * 16 / 1e6
-    seconds = median_s(lambda: enlarge(picture, CHAINS[4], progress=silent))
+    seconds = median_s(lambda: by_network(picture, 4))
     note = f"{SPEED_WIDTH} x {SPEED_HEIGHT} source, {CORES} cores"
     asked = ASKED_MEGAPIXELS_A_SECOND
     yield Row("Output MP/s at x4, pixels to pixels", asked, round(megapixels / seconds, 2), note)
-    engine, source = Engine(), io.BytesIO()
-    smooth = Image.fromarray(picture.colour).reduce(8).resize((SPEED_WIDTH, SPEED_HEIGHT))
+    engine, source = Engine(device="cpu"), io.BytesIO()
+    smooth = Image.fromarray(picture).reduce(8).resize((SPEED_WIDTH, SPEED_HEIGHT))
     smooth.save(source, "JPEG", quality=90)
     params = UpscaleParams(
         model="topaz-image-upscale", slot="standard-v2", factor=4, output_format="jpg"
     )
-    seconds = median_s(lambda: engine.upscale(source.getvalue(), params, progress=silent))
+    seconds = median_s(
+        lambda: engine.upscale(source.getvalue(), params, sink=io.BytesIO(), progress=silent)
+    )
     yield Row("Output MP/s at x4, JPEG to JPEG", asked, round(megapixels / seconds, 2), note)
 
 
@@ -177,11 +180,8 @@ def silent(done: int, every: int) -> None:
 
 def built_in() -> dict[int, Chain]:
     """The network's chains for the measured scales."""
-    networks = {
-        weights.scale: load_network(weights, folder=WEIGHTS_FOLDER)
-        for weights in CLEAN
-    }
-    return {scale: chain_for(scale, networks) for scale in SCALES}
+    networks = (DEVICE.prepare(load_network(each, folder=WEIGHTS_FOLDER)) for each in CLEAN)
+    return {network.scale: Chain([network], scale=network.scale) for network in networks}
 
 
 def by(kernel: Kernel) -> Method:
@@ -193,11 +193,11 @@ def by(kernel: Kernel) -> Method:
 
 def by_network(small: Pixels, scale: int) -> Pixels:
     """What the engine makes of it."""
-    colour = small[..., 0] if small.shape[2] == 1 else small
-    made = enlarge(Picture(colour), CHAINS[scale], progress=silent).colour
-    return made.reshape(*made.shape[:2], -1)
+    rows = run(CHAINS[scale], [small], device=DEVICE, bits=8, progress=silent)
+    return np.concatenate(list(rows)).astype(np.uint8, copy=False)
 
 
+DEVICE = Cpu()
 CHAINS = built_in()
 METHODS: dict[str, Method] = {
     "bicubic": by(CUBIC),

@@ -1,122 +1,164 @@
-"""The engine: a picture's bytes in, the enlarged picture's bytes out."""
+"""The engine: a picture's bytes in, the enlarged picture's file out, row by row."""
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inference.catalogue import WEIGHTS_FOLDER, Weights
 from inference.chain import Chain
 from inference.checkpoints import load_network
 from inference.choice import Choice
 from inference.colour import bleed
-from inference.images import Picture, check_fits, decode, encode
-from inference.networks.builtin import BuiltIn
-from inference.params import OutputFormat, UpscaleParams
-from inference.runner import run
-from inference.tiling import Tile, blend, plan
+from inference.decoding import decode
+from inference.devices import Device, device_named
+from inference.encoders import Shape, bits_for, open_encoder
+from inference.networks.network import Network
+from inference.params import DeviceName, OutputFormat, UpscaleParams
+from inference.picture import Metadata, Picture, Samples
+from inference.runner import Bits, Progress, run
 
-Pixels = NDArray[np.uint8]
-Progress = Callable[[int, int], None]
-
-LARGEST_INPUT_PX = 640
-"""The side of the largest picture that a network is given: on a CPU that takes about 650 MB."""
-
-BATCH_TILES = 1
 MAX_SOURCE_PIXELS = 100_000_000
+NETWORKS_KEPT = 8
+"""How many networks stay in memory; what was not used for longest goes first."""
 
 
 @dataclass(frozen=True)
 class Upscaled:
-    """The encoded result; `network` names the weights that made it.
+    """What was written; `network` names the weights that made it.
 
     `is_fallback` says that the slot's own weights are not installed and others took their place.
     """
 
-    data: bytes
-    format: OutputFormat
     width_px: int
     height_px: int
+    format: OutputFormat
     network: str
     is_fallback: bool
 
 
 class Engine:
-    """Enlarges pictures; loads each network when it is first needed. For use by many threads."""
+    """Enlarges pictures; loads each network when it is first needed. For use by many threads.
+
+    `device` is `auto`, which takes CUDA where there is one, `cpu` or `cuda`; `DeviceMissing` is
+    raised at once.
+    """
 
     def __init__(
-        self, *, weights_folder: Path = WEIGHTS_FOLDER, max_source_pixels: int = MAX_SOURCE_PIXELS
+        self,
+        *,
+        device: DeviceName = "auto",
+        weights_folder: Path = WEIGHTS_FOLDER,
+        max_source_pixels: int = MAX_SOURCE_PIXELS,
     ) -> None:
-        self._folder = weights_folder
+        self._device = device_named(device)
+        self._networks = Networks(weights_folder, self._device)
         self._choice = Choice(weights_folder)
         self._max_source_pixels = max_source_pixels
-        self._networks: dict[str, BuiltIn] = {}
-        self._loading = threading.Lock()
 
-    def upscale(self, source: bytes, params: UpscaleParams, *, progress: Progress) -> Upscaled:
-        """The picture as displayed, exactly `params.factor` times as wide and high.
+    def upscale(
+        self, source: bytes, params: UpscaleParams, *, sink: BinaryIO, progress: Progress
+    ) -> Upscaled:
+        """Write the picture as displayed, exactly `params.factor` times as wide and high.
 
-        `progress(done_tiles, all_tiles)` is called as tiles are finished, over all passes; what
-        it raises ends the work. Raises an `ImageError` for what is wrong with the picture, an
-        `EngineError` for what is wrong here; never falls back to a plain resize.
+        `sink` is an empty file that can be sought in; what is in it after an error is of no use.
+        `progress(done_tiles, all_tiles)` is called as the work goes on; what it raises ends it.
+        Raises an `ImageError` for what is wrong with the picture, an `EngineError` for what is
+        wrong here; never falls back to a plain resize.
         """
         chosen = self._choice.of(params)
-        picture = decode(source, max_pixels=self._max_source_pixels)
-        height_px, width_px = (side * params.factor for side in picture.colour.shape[:2])
-        check_fits(width_px, height_px, format_=params.output_format)
-        chain = Chain([self._network(each) for each in chosen.weights], scale=params.factor)
-        enlarged = enlarge(picture, chain, progress=progress)
+        picture = decode(source, max_pixels=self._max_source_pixels, policy=params.metadata)
+        shape = shape_of(picture, params)
+        metadata = enlarged_metadata(picture.metadata, params.factor)
+        with open_encoder(params.output_format, sink, shape=shape, metadata=metadata) as encoder:
+            networks = [self._networks.get(weights) for weights in chosen.weights]
+            chain = Chain(networks, scale=params.factor, is_guarded=params.is_guarded)
+            for rows in enlarged(
+                picture, chain, device=self._device, bits=shape.bits, progress=progress
+            ):
+                encoder.write(rows)
         return Upscaled(
-            data=encode(enlarged, format_=params.output_format),
+            width_px=shape.width_px,
+            height_px=shape.height_px,
             format=params.output_format,
-            width_px=width_px,
-            height_px=height_px,
             network="+".join(each.id for each in chosen.weights),
             is_fallback=chosen.is_fallback,
         )
 
-    def _network(self, weights: Weights) -> BuiltIn:
+
+class Networks:
+    """Networks ready to run on a device, by the weights they are made of. Thread-safe."""
+
+    def __init__(self, folder: Path, device: Device, *, limit: int = NETWORKS_KEPT) -> None:
+        self._folder = folder
+        self._device = device
+        self._limit = limit
+        self._ready: OrderedDict[str, Network] = OrderedDict()
+        self._loading = threading.Lock()
+
+    def get(self, weights: Weights) -> Network:
+        """The network, loaded if need be; raises `WeightsMissing` or `WeightsBad`."""
         with self._loading:
-            if weights.id not in self._networks:
-                self._networks[weights.id] = load_network(weights, folder=self._folder)
-            return self._networks[weights.id]
+            if weights.id not in self._ready:
+                network = load_network(weights, folder=self._folder)
+                self._ready[weights.id] = self._device.prepare(network)
+            self._ready.move_to_end(weights.id)
+            while len(self._ready) > self._limit:
+                self._ready.popitem(last=False)
+            return self._ready[weights.id]
 
 
-def enlarge(
-    picture: Picture, chain: Chain, *, progress: Progress, largest_input_px: int = LARGEST_INPUT_PX
-) -> Picture:
-    """Colour through the chain and, unless it is all the same, alpha in a pass of its own."""
+def shape_of(picture: Picture, params: UpscaleParams) -> Shape:
+    """What the encoder is to be told: grey stays grey, alpha alpha, and 16 bits where they fit."""
     height, width = picture.colour.shape[:2]
-    tile_px = largest_input_px // chain.input_scale
-    tiles = plan(width, height, tile_px=tile_px, overlap_px=chain.radius_px)
-    colour, alpha = picture.colour, picture.alpha
-    if alpha is None or alpha.min() == alpha.max():
-        colour = _through(chain, colour, tiles, progress=_part(progress, 0, 1))
-        if alpha is not None:
-            alpha = np.full(colour.shape[:2], alpha[0, 0], np.uint8)
-        return Picture(colour, alpha, picture.icc)
-    colour = bleed(colour, alpha=alpha)
-    return Picture(
-        _through(chain, colour, tiles, progress=_part(progress, 0, 2)),
-        _through(chain, alpha, tiles, progress=_part(progress, 1, 2)),
-        picture.icc,
+    has_alpha = picture.alpha is not None
+    return Shape(
+        width_px=width * params.factor,
+        height_px=height * params.factor,
+        channels=(2 if has_alpha else 1) if picture.colour.ndim == 2 else (4 if has_alpha else 3),
+        bits=bits_for(params.output_format, 16 if picture.colour.dtype == np.uint16 else 8),
     )
 
 
-def _through(
-    chain: Chain, pixels: Pixels, tiles: tuple[Tile, ...], *, progress: Progress
-) -> Pixels:
-    height, width = (side * chain.scale for side in pixels.shape[:2])
-    canvas = np.empty((height, width, *pixels.shape[2:]), np.uint8)
-    for done, (tile, enlarged) in enumerate(run(chain, pixels, tiles, batch_tiles=BATCH_TILES), 1):
-        blend(canvas, tile, enlarged, scale=chain.scale)
-        progress(done, len(tiles))
-    return canvas
+def enlarged_metadata(metadata: Metadata, factor: int) -> Metadata:
+    """The same but for the density: a larger picture is printed at the same size."""
+    if metadata.density_ppi is None:
+        return metadata
+    across, down = metadata.density_ppi
+    return replace(metadata, density_ppi=(across * factor, down * factor))
 
 
-def _part(progress: Progress, number: int, of: int) -> Progress:
-    """Progress of one pass as progress of all of them."""
-    return lambda done, every: progress(number * every + done, of * every)
+def enlarged(
+    picture: Picture, chain: Chain, *, device: Device, bits: Bits, progress: Progress
+) -> Iterator[Samples]:
+    """The result's rows from the top, (n, w, channels), as they are finished.
+
+    Colour and, unless it is all the same, alpha each go through the chain. Colour under full
+    transparency, which is often black and would be smeared into what shows, is replaced first.
+    """
+    colour, alpha = picture.colour, picture.alpha
+    if alpha is None or alpha.min() == alpha.max():
+        rows = run(chain, [_layer(colour)], device=device, bits=bits, progress=progress)
+        yield from rows if alpha is None else _with_constant(rows, alpha.flat[0] / _most(alpha))
+        return
+    layers = [_layer(bleed(colour, alpha=alpha)), _layer(alpha)]
+    yield from run(chain, layers, device=device, bits=bits, progress=progress)
+
+
+def _layer(samples: Samples) -> Samples:
+    return samples[..., None] if samples.ndim == 2 else samples
+
+
+def _most(samples: Samples) -> int:
+    return int(np.iinfo(samples.dtype).max)
+
+
+def _with_constant(bands: Iterator[Samples], share: float) -> Iterator[Samples]:
+    """One more channel, of that share of the highest value."""
+    for rows in bands:
+        channel = np.full((*rows.shape[:2], 1), round(share * _most(rows)), rows.dtype)
+        yield np.concatenate((rows, channel), axis=2)

@@ -1,12 +1,7 @@
-"""How a picture is cut into overlapping windows, and put together again after enlarging them."""
+"""How a picture is cut into overlapping windows: a plan of plain values, made of integers alone."""
 
 from itertools import pairwise
 from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
-
-Pixels = NDArray[np.uint8]
 
 
 class Span(NamedTuple):
@@ -15,60 +10,111 @@ class Span(NamedTuple):
     start: int
     end: int
 
-
-class Tile(NamedTuple):
-    """A window that is read, and the part of it, its core, that is kept."""
-
-    rows: Span
-    columns: Span
-    core_rows: Span
-    core_columns: Span
+    @property
+    def length(self) -> int:
+        """How many pixels it has."""
+        return self.end - self.start
 
 
-def plan(width: int, height: int, *, tile_px: int, overlap_px: int) -> tuple[Tile, ...]:
-    """Tiles whose cores cover the picture exactly once, row by row.
+class Part(NamedTuple):
+    """One window on one axis.
 
-    Every window has the same size: at most `tile_px` square, and no more than that many windows
-    need. A core stays at least `overlap_px` away from its window's edges, except at the picture's
-    own: with the network's radius for an overlap, tiled equals whole.
+    `window` is what a network is given; its `core` is its own, and `kept` is the core with what is
+    faded into the neighbours' cores. Where nothing is faded, core and kept are the same.
     """
-    if tile_px <= 2 * overlap_px:
-        raise ValueError(f"tiles of {tile_px} px leave nothing between overlaps of {overlap_px} px")
-    rows = _axis(height, tile_px=tile_px, overlap_px=overlap_px)
-    columns = _axis(width, tile_px=tile_px, overlap_px=overlap_px)
-    return tuple(
-        Tile(window_rows, window_columns, core_rows, core_columns)
-        for window_rows, core_rows in rows
-        for window_columns, core_columns in columns
+
+    window: Span
+    core: Span
+    kept: Span
+
+
+class Plan(NamedTuple):
+    """Tiles are all pairs of a row part and a column part; all their windows have one shape.
+
+    The cores cover the picture exactly once. Windows may end beyond the picture, by less than the
+    multiple that was asked for.
+    """
+
+    rows: tuple[Part, ...]
+    columns: tuple[Part, ...]
+
+    def below(self, row: int) -> "Plan":
+        """Only the tile rows that the picture's rows from `row` on depend on."""
+        return Plan(tuple(part for part in self.rows if part.kept.end > row), self.columns)
+
+    @property
+    def tiles(self) -> int:
+        """How many tiles there are."""
+        return len(self.rows) * len(self.columns)
+
+
+class Windows(NamedTuple):
+    """The largest window that is to be planned with."""
+
+    rows_px: int
+    columns_px: int
+
+
+class Overlap(NamedTuple):
+    """What a network asks of its windows.
+
+    A core stays `halo_px` away from its window's edges, except at the picture's own. Neighbours are
+    faded into each other over `fade_px`, at most twice the halo; 0 for networks that give the same
+    in every window. Windows begin and end at multiples of `multiple_px`.
+    """
+
+    halo_px: int
+    fade_px: int = 0
+    multiple_px: int = 1
+
+    @property
+    def least_px(self) -> int:
+        """The smallest window side that a plan can be made with.
+
+        Spread evenly, cores can get smaller by a third; two fades must never meet in one.
+        """
+        core_units = -(-2 * self.fade_px // self.multiple_px) + 1
+        return (2 * self.halo_units + core_units) * self.multiple_px
+
+    @property
+    def halo_units(self) -> int:
+        """The halo in multiples, rounded up."""
+        return -(-self.halo_px // self.multiple_px)
+
+
+def plan(width: int, height: int, *, windows: Windows, overlap: Overlap) -> Plan:
+    """Windows of one shape, no larger than said and no larger than their number needs."""
+    return Plan(
+        rows=_axis(height, most_px=windows.rows_px, overlap=overlap),
+        columns=_axis(width, most_px=windows.columns_px, overlap=overlap),
     )
 
 
-def _axis(length: int, *, tile_px: int, overlap_px: int) -> list[tuple[Span, Span]]:
-    """Windows spread evenly over one axis, each with its core: they meet in mid-overlap."""
-    slack_px = max(0, length - tile_px)
-    count = 1 - (-slack_px // (tile_px - 2 * overlap_px))
-    window_px = -(-(length + (count - 1) * 2 * overlap_px) // count)
-    last = length - window_px
+def _axis(length: int, *, most_px: int, overlap: Overlap) -> tuple[Part, ...]:
+    """Windows spread evenly over one axis; their cores meet in mid-overlap."""
+    if most_px < overlap.least_px:
+        raise ValueError(f"windows of {most_px} px leave nothing between overlaps of {overlap}")
+    unit, halo = overlap.multiple_px, overlap.halo_units
+    units, most = -(-length // unit), most_px // unit
+    count = 1 - (-max(0, units - most) // (most - 2 * halo))
+    window = -(-(units + (count - 1) * 2 * halo) // count)
+    last = units - window
     starts = [last * i // max(1, count - 1) for i in range(count)]
-    seams = [(left + window_px + right) // 2 for left, right in pairwise(starts)]
-    cores = pairwise([0, *seams, length])
-    return [
-        (Span(start, start + window_px), Span(*core))
-        for start, core in zip(starts, cores, strict=True)
-    ]
+    seams = [(left + window + right) * unit // 2 for left, right in pairwise(starts)]
+    return tuple(
+        Part(
+            Span(start * unit, (start + window) * unit),
+            Span(*core),
+            _with_fades(Span(*core), length, fade_px=overlap.fade_px),
+        )
+        for start, core in zip(starts, pairwise([0, *seams, length]), strict=True)
+    )
 
 
-def blend(canvas: Pixels, tile: Tile, enlarged: Pixels, *, scale: int) -> None:
-    """Put an enlarged window's core in its place; `canvas` is the whole output, changed in place.
-
-    Cores are cut and not faded into each other: where the overlap covers the network's radius,
-    there is no seam to hide.
-    """
-    to_rows, to_columns = _scaled(tile.core_rows, scale), _scaled(tile.core_columns, scale)
-    from_rows = _scaled(tile.core_rows, scale, origin=tile.rows.start)
-    from_columns = _scaled(tile.core_columns, scale, origin=tile.columns.start)
-    canvas[to_rows, to_columns] = enlarged[from_rows, from_columns]
-
-
-def _scaled(span: Span, scale: int, *, origin: int = 0) -> slice:
-    return slice((span.start - origin) * scale, (span.end - origin) * scale)
+def _with_fades(core: Span, length: int, *, fade_px: int) -> Span:
+    """The core and the fades at its inner edges, which are the neighbours' as well."""
+    before_px = fade_px // 2
+    return Span(
+        core.start - before_px if core.start > 0 else 0,
+        core.end + fade_px - before_px if core.end < length else length,
+    )

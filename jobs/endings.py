@@ -15,8 +15,10 @@ from storage.kv import Conflict, Due, KeyValue
 
 MAX_ATTEMPTS = 3
 
+PROCESSING_FAILED = "PROCESSING_FAILED"
+
 _LATE = Failure(code="DEADLINE_EXCEEDED", message="The image could not be processed in time")
-_EXHAUSTED = Failure(code="PROCESSING_FAILED", message="The image could not be processed")
+_EXHAUSTED = Failure(code=PROCESSING_FAILED, message="The image could not be processed")
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,16 @@ deterministic names and are kept by whoever is first, and the end is conditional
 """
 
 import logging
+import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 from uuid import UUID
 
-from inference.errors import ImageError
+from inference.errors import ImageError, NotANumber
 from inference.params import UpscaleParams
-from jobs.endings import Endings
+from jobs.endings import PROCESSING_FAILED, Endings
 from jobs.errors import LeaseLost, ResultMissing
 from jobs.job import Failure, Job, Result
 from jobs.lease import Leases, Report
@@ -27,10 +29,8 @@ _COMMIT_TRIES = 5
 
 
 class Enlarged(Protocol):
-    """What an engine returns: the encoded picture, and what it is."""
+    """What an engine says of the picture that it wrote."""
 
-    @property
-    def data(self) -> bytes: ...
     @property
     def width_px(self) -> int: ...
     @property
@@ -42,10 +42,17 @@ class Enlarged(Protocol):
 
 
 class Engine(Protocol):
-    """Pixels. Raises `ImageError` for what is wrong with the picture."""
+    """Pixels, written to `sink` as a file. Raises `ImageError` for what is wrong with the picture,
+    `NotANumber` if a network broke down over it.
+    """
 
     def upscale(
-        self, source: bytes, params: UpscaleParams, *, progress: Callable[[int, int], None]
+        self,
+        source: bytes,
+        params: UpscaleParams,
+        *,
+        sink: BinaryIO,
+        progress: Callable[[int, int], None],
     ) -> Enlarged: ...
 
 
@@ -85,21 +92,28 @@ class Worker:
         source = read(self.objects, job.source.object_name)
         if source is None:
             return Failure(code="SOURCE_MISSING", message="The source file is no longer there")
-        try:
-            enlarged = self.engine.upscale(source, job.params, progress=report)
-        except ImageError as error:
-            return Failure(code=error.code, message=str(error))
-        self.leases.current(job)  # whoever has lost the job leaves no file behind
+        with tempfile.TemporaryFile() as file:
+            try:
+                enlarged = self.engine.upscale(source, job.params, sink=file, progress=report)
+            except ImageError as error:
+                return Failure(code=error.code, message=str(error))
+            except NotANumber as error:
+                # The same picture through the same network: another attempt would end alike.
+                log.exception("job %s: the network gave no numbers", job.id)
+                return Failure(code=PROCESSING_FAILED, message=str(error))
+            self.leases.current(job)  # whoever has lost the job leaves no file behind
+            return self._kept(job, enlarged, file)
+
+    def _kept(self, job: Job, enlarged: Enlarged, file: BinaryIO) -> Result:
         format_ = job.params.output_format
         name = result_name(job.id, format_)
-        content_type = CONTENT_TYPES[format_]
-        is_kept = self.objects.put_if_absent(name, enlarged.data, content_type=content_type)
+        is_kept = self.objects.put_if_absent(name, file, content_type=CONTENT_TYPES[format_])
         return Result(
             object_name=name,
             format=format_,
             width_px=enlarged.width_px,
             height_px=enlarged.height_px,
-            size_bytes=len(enlarged.data) if is_kept else self._size_bytes(name),
+            size_bytes=file.seek(0, os.SEEK_END) if is_kept else self._size_bytes(name),
             network=enlarged.network,
             is_fallback=enlarged.is_fallback,
         )

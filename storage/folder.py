@@ -2,12 +2,13 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from storage.objects import ObjectsError, Stored, check_name, check_object, media_type
+from storage.objects import Content, ObjectsError, Stored, check_name, check_object, media_type
 
 CHUNK_BYTES = 1024 * 1024
 
@@ -26,7 +27,7 @@ class FolderObjects:
             self._root.mkdir(parents=True, exist_ok=True)
             _sync(self._root.parent)
 
-    def put(self, name: str, data: bytes, *, content_type: str) -> None:
+    def put(self, name: str, data: Content, *, content_type: str) -> None:
         """Store `data` under `name`, replacing what is there."""
         check_object(name, content_type)
         place = self._root / name
@@ -34,7 +35,7 @@ class FolderObjects:
             file.replace(place)
             self._sync_above(place)
 
-    def put_if_absent(self, name: str, data: bytes, *, content_type: str) -> bool:
+    def put_if_absent(self, name: str, data: Content, *, content_type: str) -> bool:
         """Store `data` unless the name is taken; whether it was stored.
 
         Either way the object that now has the name is durable.
@@ -96,13 +97,17 @@ class _FileChunks:
 
 
 @contextmanager
-def _written(folder: Path, data: bytes) -> Iterator[Path]:
+def _written(folder: Path, data: Content) -> Iterator[Path]:
     """A file in `folder` that holds `data` on the disk; gone afterwards unless it was moved."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f".{secrets.token_hex(16)}"
     try:
         with path.open("xb") as file:
-            file.write(data)
+            if isinstance(data, bytes):
+                file.write(data)
+            else:
+                data.seek(0)
+                shutil.copyfileobj(data, file, CHUNK_BYTES)
             file.flush()
             os.fsync(file.fileno())
         yield path

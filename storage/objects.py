@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 MAX_NAME_LENGTH = 512
 SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}"
@@ -18,6 +18,9 @@ MEDIA_TYPES = {
     ".webp": "image/webp",
 }
 OTHER_MEDIA_TYPE = "application/octet-stream"
+
+Content = bytes | BinaryIO
+"""What can be stored: bytes, or an open file, which is read from its beginning to its end."""
 
 
 class ObjectsError(Exception):
@@ -50,13 +53,15 @@ class Objects(Protocol):
     dot in front, up to `MAX_NAME_LENGTH` in all; no object's name is the folder of another's. Its
     extension says the media type. Any other name or type is a `ValueError`.
 
-    An object appears whole or not at all, and is durable once `put` returns.
+    An object appears whole or not at all, and is durable once `put` returns. A file is stored
+    without being read into memory, stays open, and may stand anywhere afterwards; one that cannot
+    be read is an `ObjectsError` as well.
     """
 
-    def put(self, name: str, data: bytes, *, content_type: str) -> None:
+    def put(self, name: str, data: Content, *, content_type: str) -> None:
         """Store `data` under `name`, replacing what is there."""
 
-    def put_if_absent(self, name: str, data: bytes, *, content_type: str) -> bool:
+    def put_if_absent(self, name: str, data: Content, *, content_type: str) -> bool:
         """Store `data` unless the name is taken; whether it was stored."""
 
     def get(self, name: str) -> Stored | None:

@@ -16,6 +16,7 @@ from billing.accounts import Account, account_key, all_account_ids, find_account
 from billing.keys import authenticate
 from handlers.cli import DEMO_CREDITS, Serve, create_cli
 from handlers.settings import Settings
+from inference.published import CLEAN
 from jobs.ids import system_clock
 from storage.kv import Add, KeyValue
 from storage.sqlite import SqliteKeyValue
@@ -233,7 +234,14 @@ def test_the_option_wins_over_the_variable(run: Command, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("name", "factor", "format_"),
-    [("out.png", "2", "PNG"), ("out.JPG", "4", "JPEG"), ("out.webp", "1", "WEBP")],
+    [
+        ("out.png", "2", "PNG"),
+        ("out.JPG", "4", "JPEG"),
+        ("out.webp", "1", "WEBP"),
+        ("out.tif", "2", "TIFF"),
+        ("out.TIFF", "2", "TIFF"),
+        ("out.avif", "2", "AVIF"),
+    ],
 )
 def test_one_file_is_enlarged_without_a_server(
     run: Command, tmp_path: Path, name: str, factor: str, format_: str
@@ -245,7 +253,47 @@ def test_one_file_is_enlarged_without_a_server(
         assert image.size == (12 * int(factor), 9 * int(factor))
         assert image.format == format_
     assert f"{12 * int(factor)} x {9 * int(factor)}" in done.stdout
+    assert set(os.listdir(tmp_path)) == {"in.png", name}
     assert not (tmp_path / "data").exists()
+
+
+def test_every_choice_can_be_made_for_one_file(run: Command, tmp_path: Path) -> None:
+    (tmp_path / "in.png").write_bytes(picture(12, 9))
+    for spelling in ("--model-type", "--slot"):
+        done = run(
+            "upscale", tmp_path / "in.png", tmp_path / "out.png", spelling, "high-fidelity-v2",
+            "--device", "cpu", "--metadata", "strip", "--guard",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert f"by {CLEAN.x4.id}, which stands in" in done.stdout
+
+
+def test_a_result_replaces_what_was_there_and_a_failure_leaves_it(
+    run: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "in.png").write_bytes(picture(12, 9))
+    (tmp_path / "cut.png").write_bytes(picture(40, 40)[:-30])
+    target = tmp_path / "out.png"
+    target.write_bytes(b"old")
+    assert run("upscale", tmp_path / "cut.png", target).returncode == 2
+    assert target.read_bytes() == b"old"
+    assert run("upscale", tmp_path / "in.png", target).returncode == 0
+    assert target.read_bytes().startswith(b"\x89PNG")
+    assert set(os.listdir(tmp_path)) == {"in.png", "cut.png", "out.png"}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--model-type", "nonsense"), ("--device", "abacus"), ("--metadata", "x")]
+)
+def test_a_choice_that_there_is_not_is_told(
+    run: Command, tmp_path: Path, option: str, value: str
+) -> None:
+    (tmp_path / "in.png").write_bytes(picture())
+    done = run("upscale", tmp_path / "in.png", tmp_path / "out.png", option, value)
+    assert done.returncode == 2
+    assert option in done.stderr
+    assert value in done.stderr
+    assert os.listdir(tmp_path) == ["in.png"]
 
 
 @pytest.mark.parametrize(

@@ -1,107 +1,120 @@
-"""The networks in a row: factors, radius, tiles, and what happens to broken numbers."""
+"""The networks in a row: factors, radius, windows, and what happens to broken numbers."""
 
 import numpy as np
 import pytest
 import torch
 
 from inference.catalogue import WEIGHTS_FOLDER
-from inference.chain import RECIPES, Chain, chain_for
+from inference.chain import Chain
 from inference.checkpoints import load_network
-from inference.engine import enlarge
-from inference.errors import NotANumber
-from inference.images import Picture
 from inference.networks.builtin import BuiltIn
-from inference.params import Factor
-from inference.published import CLEAN
-from tests.inference.drawings import noise, silent
-
-FACTORS: tuple[Factor, ...] = (1, 2, 4, 6, 8)
-NETWORKS = {each.scale: load_network(each, folder=WEIGHTS_FOLDER) for each in CLEAN}
+from inference.published import PHOTO
+from tests.inference.drawings import noise
+from tests.inference.stand_ins import Blur, Broken, Levelling, Nearest, made, sizes
 
 
-@pytest.mark.parametrize("factor", FACTORS)
-@pytest.mark.parametrize(("width", "height"), [(97, 60), (33, 85)])
-def test_tiled_equals_whole(factor: Factor, width: int, height: int) -> None:
-    picture = Picture(noise(height, width, 3))
-    links = chain_for(factor, NETWORKS)
+def tiny(scale: int) -> BuiltIn:
+    """The built-in network's shape, thin, with weights that show in every pixel."""
+    torch.manual_seed(scale)
+    network = BuiltIn(scale=scale, channels=8, blocks=2)
+    torch.nn.init.normal_(network.tail.weight, std=0.1)
+    return network.eval()
+
+
+def trained() -> Chain:
+    """The network that ships, and that most of what is enlarged here goes through."""
+    return Chain([load_network(PHOTO.x4, folder=WEIGHTS_FOLDER)], scale=4)
+
+
+CHAINS = {
+    "1": Chain([tiny(2)], scale=1),
+    "2": Chain([tiny(2)], scale=2),
+    "2 of 4": Chain([tiny(4)], scale=2),
+    "4": Chain([tiny(4)], scale=4),
+    "6": Chain([tiny(4), tiny(2)], scale=6),
+    "8": Chain([tiny(4), tiny(2)], scale=8),
+    "2 guarded": Chain([tiny(2)], scale=2, is_guarded=True),
+    "trained": trained(),
+}
+
+
+@pytest.mark.parametrize("which", CHAINS)
+@pytest.mark.parametrize(("width", "height"), [(97, 30), (33, 65)])
+def test_tiled_equals_whole(which: str, width: int, height: int) -> None:
+    chain, picture = CHAINS[which], noise(height, width, 3)
     tiled, whole = (
-        enlarge(
-            picture, links, progress=silent, largest_input_px=tile_px * links.input_scale
-        ).colour.astype(int)
-        for tile_px in (2 * links.radius_px + 15, 100)
+        made(chain, picture, sizes=sizes(side_px)).astype(int)
+        for side_px in (2 * chain.radius_px + 15, 100)
     )
-    assert tiled.shape == whole.shape == (height * factor, width * factor, 3)
+    assert tiled.shape == whole.shape == (height * chain.scale, width * chain.scale, 3)
     assert np.abs(tiled - whole).max() <= 1
 
 
-@pytest.mark.parametrize("factor", FACTORS)
+@pytest.mark.parametrize("which", CHAINS)
 @torch.inference_mode()
-def test_nothing_reaches_farther_than_the_radius(factor: Factor) -> None:
-    links = chain_for(factor, NETWORKS)
-    side, middle = 2 * links.radius_px + 5, links.radius_px + 2
+def test_nothing_reaches_farther_than_the_radius(which: str) -> None:
+    chain = CHAINS[which]
+    side, middle = 2 * chain.radius_px + 5, chain.radius_px + 2
     before = torch.from_numpy(noise(1, 3, side, side)).float() / 255
     after = before.clone()
     after[:, :, middle, middle] = 1 - after[:, :, middle, middle].round()
-    changed = (links(after) - links(before)).abs().amax(dim=(0, 1)) > 1e-6
+    changed = (chain(after).pixels - chain(before).pixels).abs().amax(dim=(0, 1)) > 1e-6
     rows, columns = torch.nonzero(changed, as_tuple=True)
-    nearest = (middle - links.radius_px) * factor
-    farthest = (middle + links.radius_px + 1) * factor
+    nearest = (middle - chain.radius_px) * chain.scale
+    farthest = (middle + chain.radius_px + 1) * chain.scale
     for places in (rows, columns):
         assert nearest <= places.min() and places.max() < farthest  # noqa: PT018, one interval
 
 
-@pytest.mark.parametrize("factor", FACTORS)
-@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 1, 3), (3, 5, 3), (1, 1, 3)])
-def test_sizes_are_exact_down_to_a_single_pixel(factor: Factor, shape: tuple[int, ...]) -> None:
-    enlarged = enlarge(Picture(noise(*shape)), chain_for(factor, NETWORKS), progress=silent)
-    assert enlarged.colour.shape == (shape[0] * factor, shape[1] * factor, *shape[2:])
+@pytest.mark.parametrize("which", CHAINS)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 1), (7, 1, 3), (3, 5, 3), (1, 1, 3)])
+def test_sizes_are_exact_down_to_a_single_pixel(which: str, shape: tuple[int, ...]) -> None:
+    scale = CHAINS[which].scale
+    enlarged = made(CHAINS[which], noise(*shape))
+    assert enlarged.shape == (shape[0] * scale, shape[1] * scale, shape[2])
 
 
-@pytest.mark.parametrize("factor", FACTORS)
-def test_a_flat_picture_stays_flat(factor: Factor) -> None:
-    flat = np.full((40, 40, 3), 140, np.uint8)
-    enlarged = enlarge(Picture(flat), chain_for(factor, NETWORKS), progress=silent).colour
+def test_a_flat_picture_stays_flat() -> None:
+    enlarged = made(CHAINS["trained"], np.full((40, 40, 3), 140, np.uint8))
     assert np.abs(enlarged.astype(int) - 140).max() <= 3
 
 
-def test_every_factor_has_a_recipe() -> None:
-    assert set(RECIPES) == set(FACTORS)
+def test_a_guarded_result_reduces_to_its_source() -> None:
+    source = noise(20, 30, 3)
+    free, guarded = (
+        made(chain, source).reshape(20, 2, 30, 2, 3).mean(axis=(1, 3)) - source
+        for chain in (CHAINS["2"], CHAINS["2 guarded"])
+    )
+    assert np.abs(guarded).mean() < np.abs(free).mean() / 2
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_numbers_that_are_none_are_never_delivered(bad: float) -> None:
-    broken = BuiltIn(scale=2, channels=8)
-    torch.nn.init.constant_(broken.tail.weight, bad)
-    with pytest.raises(NotANumber):
-        enlarge(Picture(noise(9, 9)), Chain([broken], scale=2), progress=silent)
+def test_a_network_for_the_same_size_runs_at_that_size() -> None:
+    network = Nearest(1)
+    source = noise(9, 8, 3)
+    assert np.array_equal(made(Chain([network], scale=1), source), source)
+    assert network.shapes == [(1, 3, 9, 8)]
 
 
-def test_progress_counts_tiles_over_both_passes() -> None:
-    alpha = noise(100, 150)
-    reports: list[tuple[int, int]] = []
-    picture = Picture(noise(100, 150, 3), alpha)
-    enlarge(picture, chain_for(2, NETWORKS), largest_input_px=100,
-            progress=lambda done, every: reports.append((done, every)))  # fmt: skip
-    tiles = len(reports)
-    assert tiles == 2 * 2
-    assert reports == [(done, tiles) for done in range(1, tiles + 1)]
+def test_networks_that_do_not_reach_the_factor_are_refused() -> None:
+    with pytest.raises(ValueError, match="cannot make a factor of 6"):
+        Chain([Nearest(2), Nearest(2)], scale=6)
 
 
-def test_constant_alpha_costs_no_pass() -> None:
-    reports: list[tuple[int, int]] = []
-    picture = Picture(noise(9, 9, 3), np.full((9, 9), 77, np.uint8))
-    enlarged = enlarge(picture, chain_for(2, NETWORKS),
-                       progress=lambda done, every: reports.append((done, every)))  # fmt: skip
-    assert reports == [(1, 1)]
-    assert enlarged.alpha is not None
-    assert enlarged.alpha.shape == (18, 18)
-    assert set(enlarged.alpha.flat) == {77}
+def test_a_chain_asks_for_what_each_of_its_networks_needs() -> None:
+    chain = Chain([Blur(4, multiple_px=3), Nearest(2, radius_px=9, multiple_px=8)], scale=8)
+    assert (chain.radius_px, chain.multiple_px, chain.input_scale) == (2 + 3, 6, 4)
+    assert chain.is_local
+    assert chain.overlap.fade_px == 0
+    reducing = Chain([Blur(4), Levelling(2)], scale=6)
+    assert not reducing.is_local
+    assert reducing.overlap.fade_px == reducing.radius_px == 2 + 0 + 1
 
 
-def test_transparent_black_does_not_darken_the_edge() -> None:
-    colour = np.zeros((40, 40, 3), np.uint8)
-    alpha = np.zeros((40, 40), np.uint8)
-    colour[:, :20], alpha[:, :20] = 200, 255
-    enlarged = enlarge(Picture(colour, alpha), chain_for(2, NETWORKS), progress=silent)
-    assert enlarged.alpha is not None
-    assert np.abs(enlarged.colour[enlarged.alpha > 10].astype(int) - 200).max() <= 6
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("position", [0, 1])
+def test_numbers_that_are_none_are_told_wherever_they_come_up(value: float, position: int) -> None:
+    networks: list[Nearest] = [Nearest(1), Nearest(1)]
+    networks[position] = Broken(1, value=value)
+    chain = Chain(networks, scale=1)
+    assert not chain(torch.ones(1, 3, 4, 4)).is_finite
+    assert chain(torch.zeros(1, 3, 4, 4)).is_finite

@@ -1,24 +1,38 @@
-"""The engine as its callers use it: bytes in, bytes out."""
+"""The engine as its callers use it: bytes in, a file out."""
 
 import io
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from inference.engine import Engine, Upscaled
+from inference.catalogue import WEIGHTS_FOLDER
+from inference.devices import Cpu
+from inference.engine import Engine, Networks, Upscaled
 from inference.errors import (
     ModelUnknown,
     NotAnImage,
     OutputTooLarge,
     TooManyPixels,
     TruncatedImage,
+    WeightsMissing,
 )
 from inference.params import Factor, OutputFormat, UpscaleParams
+from inference.published import CLEAN, PHOTO, X4PLUS
 from tests.inference.drawings import file, noise, opened, scene, silent, turned
 
-ENGINE = Engine()
+ENGINE = Engine(device="cpu")
+NAMES: dict[OutputFormat, str] = {
+    "jpg": "JPEG",
+    "png": "PNG",
+    "webp": "WEBP",
+    "tiff": "TIFF",
+    "avif": "AVIF",
+}
 
 
 def params(
@@ -29,20 +43,29 @@ def params(
     )
 
 
-def upscale(source: bytes, wanted: UpscaleParams, engine: Engine = ENGINE) -> Upscaled:
-    return engine.upscale(source, wanted, progress=silent)
+class Done(NamedTuple):
+    """What an engine said, and the file that it wrote."""
+
+    said: Upscaled
+    data: bytes
+
+
+def upscale(source: bytes, wanted: UpscaleParams, engine: Engine = ENGINE) -> Done:
+    sink = io.BytesIO()
+    return Done(engine.upscale(source, wanted, sink=sink, progress=silent), sink.getvalue())
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4, 6, 8])
-@pytest.mark.parametrize("output_format", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("output_format", NAMES)
 def test_gives_the_size_and_format_asked_for(factor: Factor, output_format: OutputFormat) -> None:
     source = file(scene(13, 7), "JPEG", exif=turned(6))
-    result = upscale(source, params(factor, output_format=output_format))
-    assert (result.width_px, result.height_px) == (7 * factor, 13 * factor)
-    image = opened(result.data)
-    assert image.size == (result.width_px, result.height_px)
-    assert image.format == {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}[result.format]
-    assert not image.getexif()
+    said, data = upscale(source, params(factor, output_format=output_format))
+    assert (said.width_px, said.height_px) == (7 * factor, 13 * factor)
+    image = opened(data)
+    assert image.size == (said.width_px, said.height_px)
+    assert said.format == output_format
+    assert image.format == NAMES[output_format]
+    assert not {0x0112, 0x8825} & set(image.getexif())  # it is upright, and nobody knows where
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -60,7 +83,7 @@ def test_the_result_is_upright(orientation: int) -> None:
 @pytest.mark.parametrize(
     ("mode", "expected"),
     [("1", "L"), ("L", "L"), ("LA", "LA"), ("P", "RGB"), ("RGB", "RGB"), ("RGBA", "RGBA"),
-     ("I;16", "L")],
+     ("I;16", "I;16")],
 )  # fmt: skip
 def test_every_mode_comes_out_as_what_it_is(mode: str, expected: str) -> None:
     image = Image.fromarray(noise(5, 9).astype(np.uint16)) if mode == "I;16" else (
@@ -80,6 +103,80 @@ def test_the_profile_goes_along() -> None:
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     result = upscale(file(scene(9, 5), "JPEG", icc_profile=icc), params(2))
     assert opened(result.data).info["icc_profile"] == icc
+
+
+@pytest.mark.parametrize(("output_format", "bits"), [("png", 16), ("tiff", 16), ("jpg", 8)])
+def test_deep_pictures_stay_deep_where_the_format_can_hold_them(
+    output_format: OutputFormat, bits: int
+) -> None:
+    deep = (np.add.outer(np.arange(40), np.arange(50)) * 700 + 3).astype(np.uint16)
+    _, data = upscale(file(Image.fromarray(deep), "PNG"), params(2, output_format=output_format))
+    made = np.asarray(opened(data)).astype(int)
+    assert made.max() > 255 if bits == 16 else made.max() <= 255
+    smooth = deep.repeat(2, axis=0).repeat(2, axis=1).astype(int) * (2**bits - 1) // 65_535
+    assert np.abs(made - smooth).max() < (2**bits) * 0.02
+
+
+def test_a_larger_picture_is_printed_at_the_same_size() -> None:
+    _, data = upscale(file(scene(9, 5), "PNG", dpi=(72, 144)), params(4))
+    assert opened(data).info["dpi"] == pytest.approx((288, 576), rel=0.001)
+
+
+def test_metadata_goes_by_its_policy() -> None:
+    source = file(scene(9, 5), "JPEG", exif=turned(1))
+    for policy, has_camera in (("keep", True), ("strip", False)):
+        wanted = params(2).model_copy(update={"metadata": policy})
+        exif = opened(upscale(source, wanted).data).getexif()
+        assert (0x010F in exif) is has_camera
+
+
+def test_constant_alpha_costs_no_pass_and_stays_as_it_is() -> None:
+    reports: list[tuple[int, int]] = []
+    image = scene(9, 7)
+    image.putalpha(77)
+    sink = io.BytesIO()
+    ENGINE.upscale(file(image, "PNG"), params(2), sink=sink,
+                   progress=lambda done, every: reports.append((done, every)))  # fmt: skip
+    assert reports == [(1, 1)]
+    assert set(np.asarray(opened(sink.getvalue()))[..., 3].flat) == {77}
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_black_does_not_darken_the_edge(mode: str) -> None:
+    pixels = np.zeros((40, 40, 2), np.uint8)
+    pixels[:, :20] = 200, 255
+    source = file(Image.fromarray(pixels, "LA").convert(mode), "PNG")
+    made = np.asarray(opened(upscale(source, params(2)).data)).astype(int)
+    assert made.shape == (80, 80, len(mode))
+    colour, alpha = made[..., :-1], made[..., -1]
+    assert np.abs(colour[alpha > 10] - 200).max() <= 6
+    assert alpha[:, :30].min() > 250 > 5 > alpha[:, 50:].max()
+
+
+def test_a_guarded_result_reduces_to_its_source() -> None:
+    source = scene(64, 48)
+    wanted = params(2)
+    errors = []
+    for is_guarded in (False, True):
+        guarded = wanted.model_copy(update={"is_guarded": is_guarded})
+        reduced = opened(upscale(file(source, "PNG"), guarded).data).reduce(2)
+        errors.append(np.abs(np.asarray(reduced, float) - np.asarray(source, float)).mean())
+    assert errors[1] < errors[0] / 2
+
+
+def test_only_so_many_networks_stay_in_memory() -> None:
+    networks = Networks(WEIGHTS_FOLDER, Cpu(), limit=2)
+    aliases = [replace(PHOTO.x2, id=name) for name in "abc"]
+    first, second = (networks.get(each) for each in aliases[:2])
+    assert networks.get(aliases[0]) is first
+    networks.get(aliases[2])
+    assert networks.get(aliases[0]) is first
+    assert networks.get(aliases[1]) is not second
+
+
+def test_weights_that_are_not_there_are_told(tmp_path: Path) -> None:
+    with pytest.raises(WeightsMissing):
+        Networks(tmp_path, Cpu()).get(X4PLUS)
 
 
 @pytest.mark.parametrize("scale", [2, 4])
@@ -103,13 +200,13 @@ def test_a_factor_of_one_restores() -> None:
 
 def test_says_which_weights_made_it_and_that_they_are_not_the_slots_own() -> None:
     source = file(scene(4, 4), "PNG")
-    assert upscale(source, params(2)).is_fallback
-    assert upscale(source, params(2)).network == "builtin-x2"
-    assert upscale(source, params(6)).network == "builtin-x4+builtin-x2"
+    assert upscale(source, params(2)).said.is_fallback
+    assert upscale(source, params(2)).said.network == PHOTO.x2.id
+    assert upscale(source, params(6)).said.network == f"{PHOTO.x4.id}+{CLEAN.x2.id}"
 
 
 def test_many_threads_share_one_engine() -> None:
-    engine = Engine()
+    engine = Engine(device="cpu")
     sources = [file(Image.fromarray(noise(20 + i, 30, 3)), "PNG") for i in range(4)]
     with ThreadPoolExecutor(4) as threads:
         together = list(threads.map(lambda source: upscale(source, params(4), engine), sources))
@@ -121,7 +218,7 @@ def test_what_progress_raises_ends_the_work() -> None:
         raise TimeoutError(f"{done} of {every}")
 
     with pytest.raises(TimeoutError, match="1 of 1"):
-        ENGINE.upscale(file(scene(4, 4), "PNG"), params(2), progress=stop)
+        ENGINE.upscale(file(scene(4, 4), "PNG"), params(2), sink=io.BytesIO(), progress=stop)
 
 
 def test_unusable_pictures_are_refused() -> None:
@@ -131,7 +228,7 @@ def test_unusable_pictures_are_refused() -> None:
     with pytest.raises(TruncatedImage):
         upscale(source[:-20], params())
     with pytest.raises(TooManyPixels):
-        upscale(source, params(), Engine(max_source_pixels=799))
+        upscale(source, params(), Engine(device="cpu", max_source_pixels=799))
     with pytest.raises(OutputTooLarge):
         upscale(file(Image.new("L", (16_384, 1)), "PNG"), params(1, output_format="webp"))
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from uuid import UUID
 
 from billing import ledger
@@ -65,7 +65,6 @@ class Crash(BaseException):
 class Enlarged(NamedTuple):
     """What an engine returns."""
 
-    data: bytes
     width_px: int = 32
     height_px: int = 24
     network: str = "double"
@@ -74,17 +73,20 @@ class Enlarged(NamedTuple):
 
 @dataclass
 class EngineDouble:
-    """An engine without pixels: it does what a test wants, then returns `data`."""
+    """An engine without pixels: it does what a test wants, then writes `data`."""
 
     does: Callable[[Report], None] = lambda report: report(1, 1)
     data: bytes = b"an enlarged picture"
     calls: int = 0
 
-    def upscale(self, source: bytes, params: UpscaleParams, *, progress: Report) -> Enlarged:
+    def upscale(
+        self, source: bytes, params: UpscaleParams, *, sink: BinaryIO, progress: Report
+    ) -> Enlarged:
         assert (source, params) == (PICTURE, PARAMS)
         self.calls += 1
         self.does(progress)
-        return Enlarged(self.data)
+        sink.write(self.data)
+        return Enlarged()
 
 
 @dataclass(frozen=True)

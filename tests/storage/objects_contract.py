@@ -8,6 +8,8 @@ An adapter is held to it in two lines:
 """
 
 import gc
+import io
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -15,7 +17,7 @@ from typing import Protocol
 
 import pytest
 
-from storage.objects import MAX_NAME_LENGTH, Objects, read
+from storage.objects import MAX_NAME_LENGTH, Objects, ObjectsError, read
 from tests.storage.processes import barrier, reports_until_killed, results, started
 from tests.storage.writers import put_first, put_until_killed
 
@@ -59,6 +61,15 @@ BAD_NAMES = [
 ]
 
 
+class FailingFile(io.BytesIO):
+    """A file of which only the first chunk can be read."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() > 0:
+            raise OSError("broken disk")
+        return super().read(size)
+
+
 class ObjectsBackend(Protocol):
     """One object store, empty at first; it can be pickled, and opened by many processes."""
 
@@ -88,6 +99,26 @@ class ObjectsContract:
         assert stored is not None
         assert stored.size_bytes == size_bytes
         assert b"".join(stored.chunks) == data
+
+    @pytest.mark.parametrize("size_bytes", [0, 1, 2**20 + 1, LARGE_BYTES])
+    def test_a_file_is_stored_from_its_beginning(self, objects: Objects, size_bytes: int) -> None:
+        data = (bytes(range(256)) * (size_bytes // 256 + 1))[:size_bytes]
+        with tempfile.TemporaryFile() as file:
+            file.write(data)
+            objects.put(NAME, file, content_type=PNG)
+            assert objects.put_if_absent("copy.png", file, content_type=PNG) is True
+            assert objects.put_if_absent("copy.png", file, content_type=PNG) is False
+            assert not file.closed
+        assert read(objects, NAME) == read(objects, "copy.png") == data
+
+    def test_a_file_that_cannot_be_read_stores_nothing(self, objects: Objects) -> None:
+        with pytest.raises(ObjectsError, match="broken disk"):
+            objects.put_if_absent(NAME, FailingFile(b"x" * LARGE_BYTES), content_type=PNG)
+        assert objects.get(NAME) is None
+        objects.put(NAME, b"old", content_type=PNG)
+        with pytest.raises(ObjectsError, match="broken disk"):
+            objects.put(NAME, FailingFile(b"x" * LARGE_BYTES), content_type=PNG)
+        assert read(objects, NAME) == b"old"
 
     def test_chunks_are_bounded(self, objects: Objects) -> None:
         objects.put(NAME, b"x" * (3 * 2**20), content_type=PNG)
