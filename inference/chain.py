@@ -30,8 +30,8 @@ class Chain(nn.Module):
 
     Even a factor of one is a network's work: one of that scale, or a larger one reduced. Reductions
     stay aligned to source pixels, so that a window gives what the whole picture would. With a guard
-    the result is corrected until, reduced again, it matches its source; at a factor of 1, where that
-    would be a copy, its low frequencies are.
+    the result is corrected until, reduced again, it matches its source; at a factor of 1, where
+    that would be a copy, its low frequencies are.
     `radius_px` is in source pixels, and covers all of that. `input_scale` says how much larger than
     the source the largest picture is that any of the networks is given.
     """
