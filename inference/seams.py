@@ -75,17 +75,15 @@ class Steps:
                 if 0 <= row < len(rows) and row + self._top_px > 0:
                     above = rows[row - 1] if row > 0 else self._above
                     assert above is not None  # there is a row above, so it has been here
-                    steps = _squares(rows[row], above)
-                    self._of_rows[line, at] += np.add.reduceat(
-                        _over_channels(steps, dimensions=1), starts
-                    )
+                    steps = _energy(rows[row], above, dimensions=1)
+                    self._of_rows[line, at] += np.add.reduceat(steps, starts)
 
     def _add_across_columns(self, rows: Samples) -> None:
         cuts = self._across_columns
         if not cuts.size:
             return
         right = np.clip(cuts, 1, rows.shape[1] - 1)
-        steps = _over_channels(_squares(rows[:, right], rows[:, right - 1]), dimensions=3)
+        steps = _energy(rows[:, right], rows[:, right - 1], dimensions=3)
         stretches = np.arange(self._top_px, self._top_px + len(rows)) // self._stretch_px
         first, starts = np.unique(stretches, return_index=True)
         self._of_columns[..., first] += np.moveaxis(np.add.reduceat(steps, starts), 0, -1)
@@ -113,16 +111,15 @@ def _cuts(lines: tuple[int, ...], side_px: int, spacing_px: int) -> NDArray[np.i
     return np.where((cuts > 0) & (cuts < side_px), cuts, -1)
 
 
-def _squares(one: Samples, other: Samples) -> NDArray[np.float32]:
+def _energy(one: Samples, other: Samples, *, dimensions: int) -> NDArray[np.float32]:
+    """Squared difference in levels of 8 bits; the mean of an axis beyond the `dimensions`."""
     difference: NDArray[np.float32] = one.astype(np.float32) - other
     if one.dtype == np.uint16:
         difference /= 257
-    return np.square(difference)
-
-
-def _over_channels(steps: NDArray[np.float32], *, dimensions: int) -> NDArray[np.float32]:
-    """The mean over the last axis, where there is one more than these."""
-    return steps if steps.ndim == dimensions else np.asarray(steps.mean(axis=-1))
+    if difference.ndim == dimensions:
+        return np.square(difference)
+    squares = np.einsum("...c,...c->...", difference, difference)
+    return np.asarray(squares / difference.shape[-1])
 
 
 def _mean(steps: Sums, cuts: NDArray[np.int64]) -> Sums:
