@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel
 
 from handlers.limits import MAX_IMAGE_CHARS
+from handlers.quality_wire import Reported, shown_quality
 from jobs.address_guard import MAX_URL_CHARS
 from jobs.ids import iso_utc
 from jobs.job import Job, Status, WebhookEvent
@@ -111,9 +112,10 @@ class Submitted(BaseModel):
 
 
 class JobResult(BaseModel):
-    """The finished picture's address."""
+    """The finished picture's address; in a job by itself, how faithful it is."""
 
     images: list[str]
+    quality: Reported = None
 
 
 class JobSummary(BaseModel):
@@ -227,7 +229,11 @@ def summary(job: Job, *, links: Links, now_ms: int) -> JobSummary:
 
 def details(job: Job, *, links: Links, now_ms: int) -> JobDetails:
     """A job as it is shown by itself."""
-    return JobDetails.model_construct(**_summary(job, links=links, now_ms=now_ms), input=job.said)
+    fields = _summary(job, links=links, now_ms=now_ms)
+    if job.result is not None:
+        quality = shown_quality(job.result.quality)
+        fields["result"] = fields["result"].model_copy(update={"quality": quality})
+    return JobDetails.model_construct(**fields, input=job.said)
 
 
 def _summary(job: Job, *, links: Links, now_ms: int) -> dict[str, Any]:

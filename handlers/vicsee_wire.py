@@ -5,6 +5,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from handlers.limits import MAX_IMAGE_CHARS
+from handlers.quality_wire import Reported, shown_quality
 from jobs.ids import iso_utc
 from jobs.job import Job, Status
 from jobs.links import Links
@@ -96,10 +97,11 @@ class Created(Generated):
 
 
 class TaskResult(BaseModel):
-    """The finished picture's address."""
+    """The finished picture's address, and how faithful it is."""
 
     url: str
     type: Literal["image"] = "image"
+    quality: Reported = None
 
 
 class TaskError(BaseModel):
@@ -213,8 +215,16 @@ def task(job: Job, *, links: Links) -> Task:
         model=job.params.model,
         status=_STATUSES[job.status],
         createdAt=iso_utc(job.created_at_ms),
-        result=TaskResult(url=links.of(job.result.object_name)) if job.result else None,
+        result=_result(job, links),
         error=_error(job),
+    )
+
+
+def _result(job: Job, links: Links) -> TaskResult | None:
+    if job.result is None:
+        return None
+    return TaskResult(
+        url=links.of(job.result.object_name), quality=shown_quality(job.result.quality)
     )
 
 

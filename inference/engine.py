@@ -20,6 +20,7 @@ from inference.encoders import Shape, bits_for, open_encoder
 from inference.networks.network import Network
 from inference.params import DeviceName, OutputFormat, UpscaleParams
 from inference.picture import Metadata, Picture, Samples
+from inference.quality import Quality
 from inference.runner import Bits, Progress, run
 
 MAX_SOURCE_PIXELS = 100_000_000
@@ -39,6 +40,7 @@ class Upscaled:
     format: OutputFormat
     network: str
     is_fallback: bool
+    quality: Quality | None = None
 
 
 class Engine:

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from inference.params import OutputFormat, UpscaleParams
+from inference.quality import Quality
 from jobs.errors import IllegalTransition
 
 SCHEMA = 1
@@ -54,7 +55,8 @@ class Source(_Record):
 
 class Result(_Record):
     """The finished picture. `network` names the weights that made it; `is_fallback` says that they
-    took the place of the variant's own, which are not installed.
+    took the place of the variant's own, which are not installed. `quality` is None where no report
+    was wanted.
     """
 
     object_name: str
@@ -64,6 +66,7 @@ class Result(_Record):
     size_bytes: int
     network: str
     is_fallback: bool = False
+    quality: Quality | None = None
 
 
 class Failure(_Record):

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from inference.errors import ImageError, NotANumber
 from inference.params import UpscaleParams
+from inference.quality import Quality
 from jobs.endings import PROCESSING_FAILED, Endings
 from jobs.errors import LeaseLost, ResultMissing
 from jobs.job import Failure, Job, Result
@@ -39,6 +40,8 @@ class Enlarged(Protocol):
     def network(self) -> str: ...
     @property
     def is_fallback(self) -> bool: ...
+    @property
+    def quality(self) -> Quality | None: ...
 
 
 class Engine(Protocol):
@@ -116,6 +119,7 @@ class Worker:
             size_bytes=file.seek(0, os.SEEK_END) if is_kept else self._size_bytes(name),
             network=enlarged.network,
             is_fallback=enlarged.is_fallback,
+            quality=enlarged.quality,
         )
 
     def _size_bytes(self, object_name: str) -> int:

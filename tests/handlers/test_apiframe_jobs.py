@@ -9,7 +9,7 @@ import pytest
 from jobs.job import Status
 from jobs.records import MAX_JOBS_SCANNED, first_put
 from tests.handlers.clients import CLARITY, TOPAZ, Apiframe, kept_job, topaz_body
-from tests.handlers.working import cancel, complete, fail, start
+from tests.handlers.working import QUALITY, SHOWN_QUALITY, cancel, complete, fail, start
 from tests.running import Clock, Running
 
 DAY_S = 24 * 60 * 60
@@ -73,6 +73,18 @@ def test_a_completed_job_has_one_image_and_its_price(
     assert shown["creditCost"] == 8
     assert MOMENT.fullmatch(shown["completedAt"])
     assert shown["completedAt"] > shown["createdAt"]
+
+
+def test_a_job_by_itself_tells_how_faithful_its_result_is(
+    service: Running, apiframe: Apiframe, photo: str
+) -> None:
+    job_id = apiframe.submitted(photo)
+    complete(service, job_id, quality=QUALITY)
+    result = apiframe.get(f"/jobs/{job_id}").json()["result"]
+    assert set(result) == {"images", "quality"}
+    assert result["quality"] == SHOWN_QUALITY
+    (listed,) = apiframe.get("/jobs").json()["jobs"]
+    assert listed["result"] == {"images": result["images"]}
 
 
 def test_a_failed_job_says_why_and_has_cost_nothing(

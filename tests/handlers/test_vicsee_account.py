@@ -10,7 +10,15 @@ from billing.administration import set_key_state
 from billing.keys import KeyState
 from jobs.ids import iso_utc
 from tests.handlers.clients import NOWHERE, TOPAZ, VicSee, assert_refused
-from tests.handlers.working import RESULT, cancel, complete, fail, start
+from tests.handlers.working import (
+    QUALITY,
+    RESULT,
+    SHOWN_QUALITY,
+    cancel,
+    complete,
+    fail,
+    start,
+)
 from tests.running import Clock, Running, picture, running
 
 DAY_MS = 24 * 60 * 60 * 1000
@@ -187,6 +195,16 @@ def test_a_task_in_each_state_is_shown_to_the_field(
                 "error": error,
             },
         }
+
+
+def test_a_task_tells_how_faithful_its_result_is(
+    service: Running, vicsee: VicSee, photo: str
+) -> None:
+    task_id = vicsee.submitted(photo)
+    complete(service, UUID(task_id.removeprefix("task_")), quality=QUALITY)
+    result = vicsee.get(f"/tasks/{task_id}").json()["data"]["result"]
+    assert set(result) == {"url", "type", "quality"}
+    assert result["quality"] == SHOWN_QUALITY
 
 
 @pytest.mark.parametrize("path", ["/tasks/{id}", "/tasks/{id}/download"])

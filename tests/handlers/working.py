@@ -7,6 +7,7 @@ from uuid import UUID
 
 from inference.errors import CorruptImage, ImageError
 from inference.params import UpscaleParams
+from inference.quality import Quality
 from jobs.job import Status
 from jobs.lease import Leases
 from jobs.records import find_job, next_put
@@ -15,6 +16,9 @@ from tests.running import Running, picture
 
 LEASE_MS = 30_000
 RESULT = picture(4, 4)
+QUALITY = Quality(psnr_db=44.4444, ssim=0.98765, delta_e=0.1234, seam_score=None)
+SHOWN_QUALITY = {"psnrDb": 44.44, "ssim": 0.9877, "deltaE": 0.123, "seamScore": None}
+"""The same on the wire."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Enlarged:
     height_px: int = 4
     network: str = "tiny"
     is_fallback: bool = False
+    quality: Quality | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Tiny:
     """An engine to which every picture enlarges to the same, or has the same error."""
 
     error: ImageError | None = None
+    quality: Quality | None = None
 
     def upscale(
         self,
@@ -47,12 +53,12 @@ class Tiny:
         if self.error is not None:
             raise self.error
         sink.write(RESULT)
-        return Enlarged()
+        return Enlarged(quality=self.quality)
 
 
-def complete(service: Running, job_id: UUID) -> None:
+def complete(service: Running, job_id: UUID, *, quality: Quality | None = None) -> None:
     """Have the job worked on, with a result."""
-    _worker(service, Tiny()).work(job_id)
+    _worker(service, Tiny(quality=quality)).work(job_id)
 
 
 def fail(service: Running, job_id: UUID) -> None:

@@ -17,6 +17,7 @@ from billing.keys import Caller, authenticate
 from billing.ledger import EntryKind
 from billing.pricing import Prices
 from inference.params import UpscaleParams
+from inference.quality import Quality
 from jobs.courier import Courier
 from jobs.job import Job, Status, Webhook
 from jobs.lease import Leases, Report
@@ -49,6 +50,7 @@ PARAMS = UpscaleParams(
 )
 PICTURE = picture()
 PICTURE_URI = f"data:image/png;base64,{b64encode(PICTURE).decode()}"
+QUALITY = Quality(psnr_db=44.4, ssim=0.98, delta_e=0.2, seam_score=None)
 PATIENCE_S = 20.0
 
 SETTLED_BY = {
@@ -69,6 +71,7 @@ class Enlarged(NamedTuple):
     height_px: int = 24
     network: str = "double"
     is_fallback: bool = True
+    quality: Quality | None = QUALITY
 
 
 @dataclass

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from jobs.errors import IllegalTransition
 from jobs.job import Failure, Job, Result, Source, Status, Webhook, WebhookEvent
-from tests.jobs.machine import PARAMS, PRICE_CREDITS
+from tests.jobs.machine import PARAMS, PRICE_CREDITS, QUALITY
 
 NOW_MS = 1_800_000_000_000
 RESULT = Result(
@@ -58,11 +58,20 @@ def a_job(status: Status = Status.QUEUED, *, events: tuple[WebhookEvent, ...] = 
     )
 
 
-def test_a_result_that_an_older_release_kept_is_no_fallback() -> None:
+def test_a_result_that_an_older_release_kept_is_no_fallback_and_has_no_report() -> None:
     kept = RESULT.model_dump()
-    del kept["is_fallback"]
+    del kept["is_fallback"], kept["quality"]
     assert Result.model_validate(kept) == RESULT
     assert not RESULT.is_fallback
+    assert RESULT.quality is None
+
+
+@pytest.mark.parametrize("seam_score", [None, 1.25])
+def test_a_report_is_kept_with_the_job(seam_score: float | None) -> None:
+    report = QUALITY.model_copy(update={"seam_score": seam_score})
+    result = RESULT.model_copy(update={"quality": report})
+    job = a_job(Status.PROCESSING).completed(result, now_ms=NOW_MS)
+    assert Job.model_validate_json(job.model_dump_json()) == job
 
 
 @pytest.mark.parametrize(("start", "end"), [step for step in EVERY if step in LEGAL])

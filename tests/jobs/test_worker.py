@@ -18,6 +18,7 @@ from jobs.records import find_job
 from storage.objects import read
 from tests.jobs.machine import (
     PATIENCE_S,
+    QUALITY,
     Crash,
     EngineDouble,
     Machine,
@@ -65,6 +66,7 @@ def test_a_job_is_completed_and_paid(machine: Machine, job: Job, clock: Clock) -
         size_bytes=len(machine.engine.data),
         network="double",
         is_fallback=True,
+        quality=QUALITY,
     )
     assert read(machine.objects, f"images/{job.id}-1.png") == machine.engine.data
     balance = machine.balance(job.account_id)
