@@ -15,13 +15,14 @@ from inference.checkpoints import load_network
 from inference.choice import Choice
 from inference.colour import bleed
 from inference.decoding import decode
-from inference.devices import Device, device_named
-from inference.encoders import Shape, bits_for, open_encoder
+from inference.devices import Bits, Device, device_named
+from inference.encoders import Encoder, Shape, bits_for, open_encoder
 from inference.networks.network import Network
 from inference.params import DeviceName, OutputFormat, UpscaleParams
 from inference.picture import Metadata, Picture, Samples
-from inference.quality import Quality
-from inference.runner import Bits, Progress, run
+from inference.quality import Quality, QualityMeter, Seams
+from inference.runner import Progress, run
+from inference.tiling import plan
 
 MAX_SOURCE_PIXELS = 100_000_000
 NETWORKS_KEPT = 8
@@ -73,23 +74,31 @@ class Engine:
         wrong here; never falls back to a plain resize.
         """
         chosen = self._choice.of(params)
-        picture = decode(source, max_pixels=self._max_source_pixels, policy=params.metadata)
+        picture = shown(decode(source, max_pixels=self._max_source_pixels, policy=params.metadata))
         shape = shape_of(picture, params)
         metadata = enlarged_metadata(picture.metadata, params.factor)
         with open_encoder(params.output_format, sink, shape=shape, metadata=metadata) as encoder:
-            networks = [self._networks.get(weights) for weights in chosen.weights]
+            networks = [self._networks.get(each, bits=shape.bits) for each in chosen.weights]
             chain = Chain(networks, scale=params.factor, is_guarded=params.is_guarded)
-            for rows in enlarged(
-                picture, chain, device=self._device, bits=shape.bits, progress=progress
-            ):
-                encoder.write(rows)
+            quality = self._written(picture, chain, encoder, bits=shape.bits, progress=progress)
         return Upscaled(
             width_px=shape.width_px,
             height_px=shape.height_px,
             format=params.output_format,
             network="+".join(each.id for each in chosen.weights),
             is_fallback=chosen.is_fallback,
+            quality=quality,
         )
+
+    def _written(
+        self, picture: Picture, chain: Chain, encoder: Encoder, *, bits: Bits, progress: Progress
+    ) -> Quality:
+        """Every row to the encoder, and by the way into the report."""
+        meter = QualityMeter(picture, scale=chain.scale, seams=seams(picture, chain, self._device))
+        for rows in enlarged(picture, chain, device=self._device, bits=bits, progress=progress):
+            meter.add(rows[..., 0] if picture.colour.ndim == 2 else rows[..., :3])
+            encoder.write(rows)
+        return meter.report()
 
 
 class Networks:
@@ -99,19 +108,31 @@ class Networks:
         self._folder = folder
         self._device = device
         self._limit = limit
-        self._ready: OrderedDict[str, Network] = OrderedDict()
+        self._ready: OrderedDict[tuple[str, Bits], Network] = OrderedDict()
         self._loading = threading.Lock()
 
-    def get(self, weights: Weights) -> Network:
-        """The network, loaded if need be; raises `WeightsMissing` or `WeightsBad`."""
+    def get(self, weights: Weights, *, bits: Bits = 8) -> Network:
+        """The network for results of `bits`; raises `WeightsMissing` or `WeightsBad`."""
+        key = (weights.id, bits)
         with self._loading:
-            if weights.id not in self._ready:
+            if key not in self._ready:
                 network = load_network(weights, folder=self._folder)
-                self._ready[weights.id] = self._device.prepare(network)
-            self._ready.move_to_end(weights.id)
+                self._ready[key] = self._device.prepare(network, bits=bits)
+            self._ready.move_to_end(key)
             while len(self._ready) > self._limit:
                 self._ready.popitem(last=False)
-            return self._ready[weights.id]
+            return self._ready[key]
+
+
+def shown(picture: Picture) -> Picture:
+    """The same picture with the colour that full transparency hides replaced by its neighbours'.
+
+    It is often black, and would be smeared into what shows. Where alpha is the same everywhere,
+    nothing is next to anything else.
+    """
+    if picture.alpha is None or _is_constant(picture.alpha):
+        return picture
+    return replace(picture, colour=bleed(picture.colour, alpha=picture.alpha))
 
 
 def shape_of(picture: Picture, params: UpscaleParams) -> Shape:
@@ -134,33 +155,37 @@ def enlarged_metadata(metadata: Metadata, factor: int) -> Metadata:
     return replace(metadata, density_ppi=(across * factor, down * factor))
 
 
+def seams(picture: Picture, chain: Chain, device: Device) -> Seams:
+    """Where tiles meet in the result, unless memory makes them smaller on the way."""
+    height, width = picture.colour.shape[:2]
+    windows = device.sizes(chain).windows
+    planned = plan(width, height, windows=windows, overlap=chain.overlap)
+    rows, columns = (tuple(part.core.start * chain.scale for part in axis[1:]) for axis in planned)
+    return Seams(rows, columns)
+
+
 def enlarged(
     picture: Picture, chain: Chain, *, device: Device, bits: Bits, progress: Progress
 ) -> Iterator[Samples]:
     """The result's rows from the top, (n, w, channels), as they are finished.
 
-    Colour and, unless it is all the same, alpha each go through the chain. Colour under full
-    transparency, which is often black and would be smeared into what shows, is replaced first.
+    Colour and, unless it is all the same, alpha each go through the chain.
     """
-    colour, alpha = picture.colour, picture.alpha
-    if alpha is None or alpha.min() == alpha.max():
-        rows = run(chain, [_layer(colour)], device=device, bits=bits, progress=progress)
-        yield from rows if alpha is None else _with_constant(rows, alpha.flat[0] / _most(alpha))
+    colour, alpha = _layer(picture.colour), picture.alpha
+    if alpha is None or not _is_constant(alpha):
+        layers = [colour] if alpha is None else [colour, _layer(alpha)]
+        yield from run(chain, layers, device=device, bits=bits, progress=progress)
         return
-    layers = [_layer(bleed(colour, alpha=alpha)), _layer(alpha)]
-    yield from run(chain, layers, device=device, bits=bits, progress=progress)
+    share = alpha.flat[0] / np.iinfo(alpha.dtype).max
+    for rows in run(chain, [colour], device=device, bits=bits, progress=progress):
+        opacity = round(share * np.iinfo(rows.dtype).max)
+        channel = np.full((*rows.shape[:2], 1), opacity, rows.dtype)
+        yield np.concatenate((rows, channel), axis=2)
+
+
+def _is_constant(alpha: Samples) -> bool:
+    return bool(alpha.min() == alpha.max())
 
 
 def _layer(samples: Samples) -> Samples:
     return samples[..., None] if samples.ndim == 2 else samples
-
-
-def _most(samples: Samples) -> int:
-    return int(np.iinfo(samples.dtype).max)
-
-
-def _with_constant(bands: Iterator[Samples], share: float) -> Iterator[Samples]:
-    """One more channel, of that share of the highest value."""
-    for rows in bands:
-        channel = np.full((*rows.shape[:2], 1), round(share * _most(rows)), rows.dtype)
-        yield np.concatenate((rows, channel), axis=2)

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from inference.bands import CutBands, FadedBands, Form
 from inference.chain import Chain
-from inference.devices import TORCH_TYPES, Device, Fetched, Sizes, Source
+from inference.devices import TORCH_TYPES, Bits, Device, Fetched, Sizes, Source
 from inference.errors import OutOfMemory
 from inference.picture import Samples
 from inference.tiling import Plan, plan
@@ -19,7 +19,6 @@ from inference.tiling import Plan, plan
 Progress = Callable[[int, int], None]
 """Takes the tiles done and all of them; what it raises ends the work."""
 
-Bits = Literal[8, 16]
 
 MAX_PLANS = 8
 """How often a picture is planned with ever smaller pieces before memory is given up on."""

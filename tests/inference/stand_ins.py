@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inference.chain import Chain
-from inference.devices import Cpu, Sizes
+from inference.devices import Bits, Cpu, Sizes
 from inference.networks.network import Network
 from inference.picture import Samples
-from inference.runner import Bits, Progress, run
+from inference.runner import Progress, run
 from inference.tiling import Windows
 from tests.inference.drawings import silent
 

@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from inference.catalogue import WEIGHTS_FOLDER
 from inference.chain import Chain
-from inference.devices import CPU_WINDOWS, Cpu, Sizes, device_named, padded
+from inference.checkpoints import load_network
+from inference.devices import CPU_WINDOWS, Bits, Cpu, Sizes, device_named, padded
 from inference.errors import DeviceMissing, NotANumber
+from inference.networks.builtin import BuiltIn
+from inference.published import PHOTO, Weights
 from inference.tiling import Span, Windows
-from tests.inference.drawings import noise
-from tests.inference.stand_ins import Nearest
+from tests.inference.drawings import noise, scene
+from tests.inference.stand_ins import Nearest, made
 
 
 def test_a_device_that_is_not_there_is_told() -> None:
@@ -37,6 +41,37 @@ def test_windows_are_gathered_from_pictures_that_cannot_be_written() -> None:
     source.flags.writeable = False
     window = Cpu().upload(source, width_px=9, height_px=8)(Span(2, 5), Span(1, 9))
     assert np.array_equal(window.permute(1, 2, 0).numpy(), source[2:5, 1:9])
+
+
+@pytest.mark.parametrize(
+    ("has_bfloat16", "bears_bfloat16", "bits", "dtype"),
+    [
+        (True, True, 8, torch.bfloat16),
+        (True, True, 16, torch.float32),
+        (True, False, 8, torch.float32),
+        (False, True, 8, torch.float32),
+    ],
+)
+def test_a_processor_computes_in_bfloat16_only_where_that_suffices(
+    bits: Bits, dtype: torch.dtype, *, has_bfloat16: bool, bears_bfloat16: bool
+) -> None:
+    network = BuiltIn(scale=2, channels=8, blocks=1)
+    network.bears_bfloat16 = bears_bfloat16
+    prepared = Cpu(has_bfloat16=has_bfloat16).prepare(network, bits=bits)
+    assert {parameter.dtype for parameter in prepared.parameters()} == {dtype}
+
+
+@pytest.mark.parametrize("weights", PHOTO)
+def test_bfloat16_changes_few_values_and_those_by_a_level(weights: Weights) -> None:
+    source = np.asarray(scene(96, 64))
+    exact, rough = (
+        made(Chain([Cpu(has_bfloat16=has).prepare(network)], scale=weights.scale), source)
+        for has in (False, True)
+        for network in [load_network(weights, folder=WEIGHTS_FOLDER)]
+    )
+    difference = np.abs(exact.astype(int) - rough)
+    assert difference.max() <= 1
+    assert 0 < (difference > 0).mean() < 0.08
 
 
 def test_a_band_is_fetched_only_if_it_is_sound() -> None:
