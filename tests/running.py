@@ -20,6 +20,7 @@ from billing.administration import OpenedAccount, open_account
 from billing.pricing import Prices
 from handlers.app import create_app
 from inference.catalogue import installed_models
+from inference.params import USUAL, Treatment
 from jobs.dispatch import Dispatcher
 from jobs.ids import system_clock
 from jobs.links import Links
@@ -113,6 +114,7 @@ def running(
     models: frozenset[str] | None = None,
     prices: Prices | None = None,
     max_source_pixels: int = MAX_SOURCE_PIXELS,
+    treatment: Treatment = USUAL,
 ) -> Iterator[Running]:
     """Serve the web app from `folder` on a free port; nothing works on the jobs but the test."""
     store = kv or SqliteKeyValue(folder / "store.sqlite", clock=clock)
@@ -127,6 +129,7 @@ def running(
             clock=clock,
             links=Links(url),
             prices=prices or Prices(),
+            treatment=treatment,
             models=installed_models() if models is None else models,
             weights_folder=folder / "weights",
             max_source_pixels=max_source_pixels,

@@ -9,6 +9,7 @@ import pytest
 
 from billing.pricing import Prices
 from handlers.settings import Settings, SettingsError
+from inference.params import Treatment
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -19,6 +20,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     assert settings.outbound_allow == ()
     assert settings.webhook_hmac_key == "raw"
     assert settings.prices == Prices()
+    assert settings.treatment == Treatment(is_guarded=False, reports_quality=True)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,10 @@ def test_an_empty_environment_gives_the_defaults() -> None:
         ("WORKERS", "0", "workers", 0),
         ("LEASE_S", "12.5", "lease_s", 12.5),
         ("MAX_SOURCE_MEGAPIXELS", "20", "max_source_megapixels", 20),
+        ("FIDELITY_GUARD", "on", "treatment", Treatment(is_guarded=True)),
+        ("FIDELITY_GUARD", "off", "treatment", Treatment(is_guarded=False)),
+        ("QUALITY_REPORT", "off", "treatment", Treatment(reports_quality=False)),
+        ("METADATA", "keep", "treatment", Treatment(metadata="keep")),
         ("WEBHOOK_HMAC_KEY", "hex", "webhook_hmac_key", "hex"),
     ],
 )
