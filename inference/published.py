@@ -222,6 +222,24 @@ YUNET = Weights(
     revision=_ZOO_REVISION,
 )
 
+
+def restoreformer(sha256: str) -> Weights:
+    """RestoreFormer++, by the hash that an operator states: no source of it that we could pin."""
+    project = "https://github.com/wzhouxiff/RestoreFormerPlusPlus"
+    return Weights(
+        id="restoreformer-plus-plus",
+        file="RestoreFormer++.ckpt",
+        architecture="restoreformer",
+        scale=1,
+        licence="Apache-2.0",
+        sha256=sha256,
+        size_bytes=294_028_815,
+        attribution=f"RestoreFormer++ by Zhouxia Wang et al.; {project}",
+        url=f"{project}/releases/download/v1.0.0/RestoreFormer%2B%2B.ckpt",
+        revision="v1.0.0",
+    )
+
+
 ALL: tuple[Weights, ...] = (
     *dict.fromkeys((*PHOTO, *CLEAN)),
     X4PLUS, X2PLUS, ANIME, GENERAL, GENERAL_WDN, WEB_PHOTO, DAT2, SPAN, DENOISE, YUNET,

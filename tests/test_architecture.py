@@ -23,6 +23,7 @@ MAY_IMPORT = {
 ONLY_IN = {
     "torch": {"inference"},
     "safetensors": {"inference"},
+    "onnxruntime": {"inference"},
     "PIL": {"inference"},
     "numpy": {"inference"},
     "zlib_ng": {"inference"},
@@ -39,7 +40,7 @@ ONLY_IN = {
 }
 """Which of our packages may import a library; the applications at the top wire and may too."""
 
-HEAVY = ("torch", "diffusers", "modal", "boto3")
+HEAVY = ("torch", "onnxruntime", "diffusers", "modal", "boto3")
 
 
 def modules() -> list[Path]:
