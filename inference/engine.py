@@ -16,7 +16,7 @@ from inference.choice import Choice
 from inference.colour import bleed
 from inference.decoding import decode
 from inference.devices import Bits, Device, device_named
-from inference.encoders import Encoder, Shape, bits_for, open_encoder
+from inference.encoders import Shape, bits_for, open_encoder
 from inference.networks.network import Network
 from inference.params import DeviceName, OutputFormat, UpscaleParams
 from inference.picture import Metadata, Picture, Samples
@@ -34,6 +34,7 @@ class Upscaled:
     """What was written; `network` names the weights that made it.
 
     `is_fallback` says that the slot's own weights are not installed and others took their place.
+    `quality` is None where no report was wanted.
     """
 
     width_px: int
@@ -41,7 +42,7 @@ class Upscaled:
     format: OutputFormat
     network: str
     is_fallback: bool
-    quality: Quality | None = None
+    quality: Quality | None
 
 
 class Engine:
@@ -80,25 +81,24 @@ class Engine:
         with open_encoder(params.output_format, sink, shape=shape, metadata=metadata) as encoder:
             networks = [self._networks.get(each, bits=shape.bits) for each in chosen.weights]
             chain = Chain(networks, scale=params.factor, is_guarded=params.is_guarded)
-            quality = self._written(picture, chain, encoder, bits=shape.bits, progress=progress)
+            meter = self._meter(picture, chain) if params.reports_quality else None
+            for rows in enlarged(
+                picture, chain, device=self._device, bits=shape.bits, progress=progress
+            ):
+                if meter is not None:
+                    meter.add(rows[..., 0] if picture.colour.ndim == 2 else rows[..., :3])
+                encoder.write(rows)
         return Upscaled(
             width_px=shape.width_px,
             height_px=shape.height_px,
             format=params.output_format,
             network="+".join(each.id for each in chosen.weights),
             is_fallback=chosen.is_fallback,
-            quality=quality,
+            quality=None if meter is None else meter.report(),
         )
 
-    def _written(
-        self, picture: Picture, chain: Chain, encoder: Encoder, *, bits: Bits, progress: Progress
-    ) -> Quality:
-        """Every row to the encoder, and by the way into the report."""
-        meter = QualityMeter(picture, scale=chain.scale, seams=seams(picture, chain, self._device))
-        for rows in enlarged(picture, chain, device=self._device, bits=bits, progress=progress):
-            meter.add(rows[..., 0] if picture.colour.ndim == 2 else rows[..., :3])
-            encoder.write(rows)
-        return meter.report()
+    def _meter(self, picture: Picture, chain: Chain) -> QualityMeter:
+        return QualityMeter(picture, scale=chain.scale, seams=seams(picture, chain, self._device))
 
 
 class Networks:

@@ -164,6 +164,32 @@ def test_a_guarded_result_reduces_to_its_source() -> None:
     assert errors[1] < errors[0] / 2
 
 
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_result_comes_with_its_report(factor: Factor, mode: str) -> None:
+    source = file(scene(40, 30).convert(mode), "PNG")
+    quality = upscale(source, params(factor)).said.quality
+    assert quality is not None
+    assert 25 < quality.psnr_db < 100
+    assert 0.9 < quality.ssim < 1
+    assert quality.delta_e < 2
+    assert quality.seam_score is None  # a single tile
+
+
+def test_the_report_is_of_the_pixels_that_are_written() -> None:
+    source = scene(40, 30)
+    said, data = upscale(file(source, "PNG"), params(2))
+    reduced = np.asarray(opened(data), float).reshape(30, 2, 40, 2, 3).mean(axis=(1, 3))
+    error = np.square(reduced - np.asarray(source)).mean()
+    assert said.quality is not None
+    assert said.quality.psnr_db == pytest.approx(10 * np.log10(255**2 / error), abs=1e-3)
+
+
+def test_no_report_is_made_where_none_is_wanted() -> None:
+    wanted = params(2).model_copy(update={"reports_quality": False})
+    assert upscale(file(scene(20, 15), "PNG"), wanted).said.quality is None
+
+
 def test_only_so_many_networks_stay_in_memory() -> None:
     networks = Networks(WEIGHTS_FOLDER, Cpu(), limit=2)
     aliases = [replace(PHOTO.x2, id=name) for name in "abc"]
