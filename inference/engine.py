@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
@@ -29,6 +29,12 @@ NETWORKS_KEPT = 8
 """How many networks stay in memory; what was not used for longest goes first."""
 
 
+class LoadNetwork(Protocol):
+    """Makes the network of a file of weights, in fp32."""
+
+    def __call__(self, weights: Weights, *, folder: Path) -> Network: ...
+
+
 @dataclass(frozen=True)
 class Upscaled:
     """What was written; `network` names the weights that made it.
@@ -49,7 +55,7 @@ class Engine:
     """Enlarges pictures; loads each network when it is first needed. For use by many threads.
 
     `device` is `auto`, which takes CUDA where there is one, `cpu` or `cuda`; `DeviceMissing` is
-    raised at once.
+    raised at once. `load` makes networks of weights.
     """
 
     def __init__(
@@ -58,9 +64,10 @@ class Engine:
         device: DeviceName = "auto",
         weights_folder: Path = WEIGHTS_FOLDER,
         max_source_pixels: int = MAX_SOURCE_PIXELS,
+        load: LoadNetwork = load_network,
     ) -> None:
         self._device = device_named(device)
-        self._networks = Networks(weights_folder, self._device)
+        self._networks = Networks(weights_folder, self._device, load=load)
         self._choice = Choice(weights_folder)
         self._max_source_pixels = max_source_pixels
 
@@ -104,10 +111,18 @@ class Engine:
 class Networks:
     """Networks ready to run on a device, by the weights they are made of. Thread-safe."""
 
-    def __init__(self, folder: Path, device: Device, *, limit: int = NETWORKS_KEPT) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: Device,
+        *,
+        limit: int = NETWORKS_KEPT,
+        load: LoadNetwork = load_network,
+    ) -> None:
         self._folder = folder
         self._device = device
         self._limit = limit
+        self._load = load
         self._ready: OrderedDict[tuple[str, Bits], Network] = OrderedDict()
         self._loading = threading.Lock()
 
@@ -116,7 +131,7 @@ class Networks:
         key = (weights.id, bits)
         with self._loading:
             if key not in self._ready:
-                network = load_network(weights, folder=self._folder)
+                network = self._load(weights, folder=self._folder)
                 self._ready[key] = self._device.prepare(network, bits=bits)
             self._ready.move_to_end(key)
             while len(self._ready) > self._limit:
