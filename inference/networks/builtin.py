@@ -2,17 +2,20 @@
 
 Shaped after Wan et al., "Swift Parameter-free Attention Network for Efficient Super-Resolution"
 (2023, arXiv:2311.12770). Two things are ours: it predicts the difference from a fixed bilinear
-enlargement instead of the picture, and its first gates are initialised open.
+enlargement instead of the picture, and its first gates are initialised open. Its weights are ours,
+too: `training/`.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inference.networks.network import Network
+from inference.networks.state import State, length, shuffle_factor
 
 WIDTHS: Mapping[str, int] = MappingProxyType({"small": 32, "base": 48})
 BLOCKS = 6
@@ -20,6 +23,8 @@ BLOCKS = 6
 
 class BuiltIn(Network):
     """`blocks` blocks of `channels` feature maps; purely convolutional."""
+
+    bears_bfloat16 = True  # what is rounded is the difference alone
 
     def __init__(self, *, scale: int, channels: int, blocks: int = BLOCKS) -> None:
         super().__init__()
@@ -33,8 +38,19 @@ class BuiltIn(Network):
         for parameter in self.tail.parameters():  # untrained, it is exactly the bilinear skip
             nn.init.zeros_(parameter)
 
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """The network of a checkpoint; raises KeyError, ValueError or RuntimeError for others."""
+        network = cls(
+            scale=shuffle_factor(len(state["tail.bias"])),
+            channels=len(state["head.bias"]),
+            blocks=length(state, "blocks."),
+        )
+        network.load_state_dict(state)
+        return network
+
     def forward(self, picture: Tensor) -> Tensor:
-        shallow = self.head(picture)  # (n, channels, h, w), as all maps below
+        shallow = self.head(picture.to(self.computes_in))  # (n, channels, h, w)
         first, features = self.blocks[0](shallow)
         early = features
         for block in self.blocks[1:]:
