@@ -5,7 +5,7 @@ from billing.pricing import Prices
 from handlers.apiframe_wire import ClarityParams, TopazParams
 from inference.catalogue import CLARITY, TOPAZ
 from inference.images import MAX_SIDE_PX, ImageInfo, check_fits, output_size
-from inference.params import Factor, OutputFormat, Treatment, UpscaleParams
+from inference.params import FaceParams, Factor, OutputFormat, Treatment, UpscaleParams
 from jobs.submission import Terms
 
 VICSEE_MAX_SIDE_PX = 20_000
@@ -21,12 +21,19 @@ def topaz_terms(
         slot=said.model_type,
         factor=said.upscale_factor,
         output_format=said.output_format,
+        faces=_faces(said),
         **treatment.model_dump(),
     )
     width_px, height_px = output_size(info, said.upscale_factor)
     price_credits = prices.topaz(width_px * height_px)
     check_fits(width_px, height_px, format_=said.output_format)
     return Terms(params, price_credits)
+
+
+def _faces(said: TopazParams) -> FaceParams | None:
+    if not said.face_enhance:
+        return None
+    return FaceParams(strength=said.face_enhance_strength, creativity=said.face_enhance_creativity)
 
 
 def clarity_terms(

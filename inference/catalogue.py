@@ -158,6 +158,11 @@ def needed(slot: Slot) -> tuple[Weights, ...]:
     return tuple(dict.fromkeys(each for weights in named for each in weights.files))
 
 
+def has_faces(folder: Path) -> bool:
+    """Whether faces can be enhanced with the weights that `folder` has."""
+    return all(is_present(weights, folder) for weights in FACES)
+
+
 def in_use(folder: Path) -> frozenset[Weights]:
     """Every file that serves something here, built-in ones and twins included."""
     served = (

@@ -5,6 +5,7 @@ JobsError
 ├── JobForeign            the job exists and is somebody else's
 ├── SourceUnusable        the source's address leads to no picture of ours
 ├── ModelUnavailable      the model's weights are not installed here
+│   └── FacesUnavailable  those of face enhancement are not
 ├── IdempotencyKeyInvalid the key is empty, too long or not printable ASCII
 ├── IdempotencyMismatch   the key was used with another body
 ├── IllegalTransition     a job cannot go from where it is to there
@@ -36,6 +37,10 @@ class SourceUnusable(JobsError):
 
 class ModelUnavailable(JobsError):
     """This model is not available: its weights are not installed"""
+
+
+class FacesUnavailable(ModelUnavailable):
+    """Face enhancement is not available: its weights are not installed"""
 
 
 class IdempotencyKeyInvalid(JobsError):

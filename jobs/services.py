@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 from billing.pricing import Prices
-from inference.catalogue import WEIGHTS_FOLDER
+from inference.catalogue import WEIGHTS_FOLDER, has_faces
 from inference.params import USUAL, Treatment
 from jobs.courier import Courier
 from jobs.dispatch import Dispatcher
@@ -70,6 +70,7 @@ class Services:
             fetches=Turns(in_all=MAX_FETCHES, each=MAX_FETCHES_EACH),
             dispatcher=self.dispatcher,
             models=self.models,
+            has_faces=lambda: has_faces(self.weights_folder),
             clock=self.clock,
             new_job_id=self.new_job_id,
             max_source_pixels=self.max_source_pixels,

@@ -14,7 +14,7 @@ from billing.keys import Caller
 from inference.images import ImageInfo, probe
 from inference.params import UpscaleParams
 from jobs.dispatch import Dispatcher
-from jobs.errors import IdempotencyMismatch, ModelUnavailable
+from jobs.errors import FacesUnavailable, IdempotencyMismatch, ModelUnavailable
 from jobs.ids import Clock
 from jobs.job import Job, Source, Webhook
 from jobs.links import CONTENT_TYPES, source_name
@@ -79,6 +79,7 @@ class Submissions:
     """Takes orders. A refusal leaves nothing behind: no job, no hold, no file.
 
     The sweeper looks at a job that nobody has taken up `dispatch_grace_ms` after its submission.
+    `has_faces` says whether face enhancement can be served now.
     """
 
     kv: KeyValue
@@ -87,6 +88,7 @@ class Submissions:
     fetches: Turns
     dispatcher: Dispatcher
     models: Collection[str]
+    has_faces: Callable[[], bool]
     clock: Clock
     new_job_id: Callable[[int], UUID]
     max_source_pixels: int
@@ -109,6 +111,8 @@ class Submissions:
         _check_affordable(account, balance, price_credits=terms.price_credits)
         if terms.params.model not in self.models:
             raise ModelUnavailable
+        if terms.params.faces is not None and not self.has_faces():
+            raise FacesUnavailable
         job = self._job(order, data, info=info, terms=terms)
         replay = self._made(job, data, order, account=account)
         if replay is not None:

@@ -2,12 +2,15 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from billing.pricing import Prices
+from inference.params import FaceParams
+from inference.published import YUNET
 from tests.handlers.clients import (
     CLARITY,
     NOWHERE,
@@ -19,6 +22,7 @@ from tests.handlers.clients import (
 )
 from tests.handlers.pictures import promised
 from tests.running import Clock, Origin, Running, running
+from tests.weights import present
 
 WEBHOOK = "https://203.0.114.9/hook"
 TIERS = [(24, 8), (48, 16), (60, 24), (96, 32), (132, 40), (168, 48), (336, 88), (512, 136)]
@@ -115,7 +119,6 @@ ACCEPTED_TOPAZ: list[tuple[str, Any, Any]] = [
             "redefine",
         )
     ],
-    ("face_enhance", True, True),
     ("face_enhance_creativity", 0, 0),
     ("face_enhance_creativity", 1, 1),
     ("face_enhance_strength", 0, 0),
@@ -168,6 +171,42 @@ def test_every_listed_value_of_topaz_is_accepted(
     job_id = apiframe.submitted(photo, **{name: said})
     expected = TOPAZ_DEFAULTS | {"image": photo, name: understood}
     assert apiframe.get(f"/jobs/{job_id}").json()["input"] == expected
+
+
+def test_faces_are_enhanced_as_asked_once_the_detector_is_installed(
+    tmp_path: Path, photo: str
+) -> None:
+    asked: dict[str, Any] = {
+        "face_enhance": True,
+        "face_enhance_strength": 0.5,
+        "face_enhance_creativity": 0.25,
+    }
+    with running(tmp_path) as service:
+        apiframe = Apiframe(service, service.account())
+        assert apiframe.topaz(photo, **asked).status_code == 503
+        present(YUNET, folder=tmp_path / "weights")  # pulled while the service runs
+        job_id = apiframe.submitted(photo, **asked)
+        assert apiframe.get(f"/jobs/{job_id}").json()["input"].items() >= asked.items()
+        (job,) = apiframe.left().jobs
+    assert job.params.faces == FaceParams(strength=0.5, creativity=0.25)
+
+
+def test_without_being_asked_no_face_is_touched(apiframe: Apiframe, photo: str) -> None:
+    apiframe.submitted(photo, face_enhance_strength=1)
+    (job,) = apiframe.left().jobs
+    assert job.params.faces is None
+
+
+def test_faces_without_a_detector_cost_nothing_and_leave_nothing(
+    apiframe: Apiframe, photo: str
+) -> None:
+    before = apiframe.left()
+    answer = apiframe.topaz(photo, face_enhance=True)
+    assert answer.status_code == 503
+    assert answer.json() == {
+        "error": "Face enhancement is not available: its weights are not installed"
+    }
+    assert apiframe.left() == before
 
 
 @pytest.mark.parametrize(("name", "value"), REFUSED_TOPAZ)

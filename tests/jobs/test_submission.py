@@ -21,7 +21,8 @@ from billing.errors import (
 from billing.keys import Caller, KeyState
 from inference.errors import ImageError, TooManyPixels
 from inference.images import ImageInfo
-from jobs.errors import JobsError, ModelUnavailable, SourceUnusable
+from inference.params import FaceParams
+from jobs.errors import FacesUnavailable, JobsError, ModelUnavailable, SourceUnusable
 from jobs.job import Status
 from jobs.outbound import BadStatus, OutboundError
 from jobs.submission import Terms
@@ -104,6 +105,9 @@ def test_somebody_is_told_at_once_and_the_sweeper_looks_later(
     assert machine.looked_at_ms(job.id) == clock() + DISPATCH_GRACE_MS
 
 
+FACES = FaceParams(strength=0.8, creativity=0)
+
+
 def too_large(_: ImageInfo) -> Terms:
     raise OutputTooLarge
 
@@ -119,6 +123,10 @@ def too_large(_: ImageInfo) -> Terms:
         (
             {"terms": lambda _: Terms(PARAMS.model_copy(update={"model": "none"}), 8)},
             ModelUnavailable,
+        ),
+        (
+            {"terms": lambda _: Terms(PARAMS.model_copy(update={"faces": FACES}), 8)},
+            FacesUnavailable,
         ),
     ],
 )
