@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inference.metrics import MAX_PSNR_DB, WINDOW_PX, Floats, ciede2000, lab, luma, psnr_db, ssim
 from inference.picture import Picture, Samples
-from inference.seams import Seams, Steps, seam_score
+from inference.seams import Jumps, Seams, seam_score
 
 __all__ = ["Quality", "QualityMeter", "Seams"]
 
@@ -55,7 +55,7 @@ class QualityMeter:
         self._height, self._width = source.colour.shape[:2]
         self._scale = scale
         self._seams = seams
-        self._steps = Steps((self._height * scale, self._width * scale), seams, spacing_px=scale)
+        self._jumps = Jumps((self._height * scale, self._width * scale), seams, spacing_px=scale)
         self._unfinished: Samples = self._source[:0]  # less than one row of blocks
         self._done_px = 0  # rows of the source that have been compared
         self._squares = 0.0
@@ -65,7 +65,7 @@ class QualityMeter:
     def add(self, rows: Samples) -> None:
         """The next rows of the result from the top, any number: (n, W, 3) or, grey, (n, W)."""
         for piece in self._pieces(rows):
-            self._steps.add(piece)
+            self._jumps.add(piece)
             blocks = _joined(self._unfinished, piece)
             whole = len(blocks) // self._scale * self._scale
             self._unfinished = blocks[whole:].copy()
@@ -101,9 +101,9 @@ class QualityMeter:
 
     def _seam_score(self) -> float | None:
         own = Seams(*(tuple(line // self._scale for line in lines) for lines in self._seams))
-        steps = Steps((self._height, self._width), own, spacing_px=1)
-        steps.add(self._source)
-        return seam_score(self._steps, steps)
+        jumps = Jumps((self._height, self._width), own, spacing_px=1)
+        jumps.add(self._source)
+        return seam_score(self._jumps, jumps)
 
 
 class Cells:

@@ -1,6 +1,8 @@
 """Whether an enlargement shows where its tiles meet: the score of its seams."""
 
 import math
+from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,10 +14,13 @@ STRETCH_PX = 16
 """Seams are judged in stretches of so many source pixels."""
 MIN_STRETCHES = 8
 """Fewer say nothing about how much they differ by chance."""
-_OFFSETS = (0, -1, 1, -4, -3, -2, 2, 3, 4)
+BLOCK_PX = 8
+"""The side of JPEG's blocks: lines so many source pixels apart lie alike among the blocks."""
+_OFFSETS = (0, -1, 1, *(BLOCK_PX * blocks for blocks in (-2, -1, 1, 2)))
 _NEAR = 3  # of the offsets: an edge of the source's there reaches the seam once it is enlarged
-_ROUNDING = 1 / 6
-"""The variance, in squared levels of 8 bits, of a difference between two rounded numbers."""
+_MOST_IN_SOURCE = math.log(4)
+_ROUNDING = 5 / 12
+"""The variance, in squared levels of 8 bits, that rounding alone gives a jump."""
 
 Sums = NDArray[np.float64]
 
@@ -27,11 +32,14 @@ class Seams(NamedTuple):
     columns_px: tuple[int, ...] = ()
 
 
-class Steps:
-    """Adds up the squared steps across lines, and across the lines beside them.
+class Jumps:
+    """Adds up the squared jumps across lines, and across the lines beside them.
 
-    They come in as rows from the top, any number at a time. Lines beside are at multiples of
-    `spacing_px`: within an enlargement only steps of the same phase are alike.
+    A jump is the step across a line less the mean of the steps on either side of it: on a slope
+    there is none. (Minami and Zakhor 1995, "An optimization approach for removing blocking effects
+    in transform coding", judge blocks by this difference of slope.) Rows come in from the top, any
+    number at a time. Lines beside are at multiples of `spacing_px`: within an enlargement only
+    jumps of the same phase are alike.
     """
 
     def __init__(self, size_px: tuple[int, int], seams: Seams, *, spacing_px: int) -> None:
@@ -43,7 +51,7 @@ class Steps:
         stretches = -(-height_px // self._stretch_px)
         self._of_columns = np.zeros((*self._across_columns.shape, stretches))
         self._top_px = 0
-        self._above: Samples | None = None
+        self._above: deque[Samples] = deque(maxlen=3)  # the last rows, which jumps reach
 
     def add(self, rows: Samples) -> None:
         """The next rows, (n, w) or (n, w, channels)."""
@@ -51,7 +59,7 @@ class Steps:
             return
         self._add_across_columns(rows)
         self._add_across_rows(rows)
-        self._above = rows[-1].copy()
+        self._above.extend(rows[-3:].copy())
         self._top_px += len(rows)
 
     def log_ratios(self, *, lines: int = 1) -> Sums:
@@ -62,67 +70,80 @@ class Steps:
         axes = ((self._of_rows, self._across_rows), (self._of_columns, self._across_columns))
         rounding = _ROUNDING * self._stretch_px
         ratios = []
-        for steps, cuts in axes:
-            across = np.maximum(steps[:, 0], _mean(steps[:, :lines], cuts[:, :lines]))
-            beside = _mean(steps[:, _NEAR:], cuts[:, _NEAR:])
+        for jumps, cuts in axes:
+            across = np.maximum(jumps[:, 0], _mean(jumps[:, :lines], cuts[:, :lines]))
+            beside = _mean(jumps[:, _NEAR:], cuts[:, _NEAR:])
             ratios.append(np.log((across + rounding) / (beside + rounding)).ravel())
         return np.concatenate(ratios)
 
     def _add_across_rows(self, rows: Samples) -> None:
         starts = np.arange(0, rows.shape[1], self._stretch_px)
         for line, cuts in enumerate(self._across_rows):
-            for at, row in enumerate(cuts - self._top_px):
-                if 0 <= row < len(rows) and row + self._top_px > 0:
-                    above = rows[row - 1] if row > 0 else self._above
-                    assert above is not None  # there is a row above, so it has been here
-                    steps = _energy(rows[row], above, dimensions=1)
-                    self._of_rows[line, at] += np.add.reduceat(steps, starts)
+            for at, cut in enumerate(cuts):
+                below = int(cut) + 1 - self._top_px  # the last of the four rows that it takes
+                if cut > 0 and 0 <= below < len(rows):
+                    four = [
+                        rows[row] if row >= 0 else self._above[row]
+                        for row in range(below - 3, below + 1)
+                    ]
+                    jumps = _energy(four, dimensions=1)
+                    self._of_rows[line, at] += np.add.reduceat(jumps, starts)
 
     def _add_across_columns(self, rows: Samples) -> None:
         cuts = self._across_columns
         if not cuts.size:
             return
-        right = np.clip(cuts, 1, rows.shape[1] - 1)
-        steps = _energy(rows[:, right], rows[:, right - 1], dimensions=3)
+        right = np.clip(cuts, 2, rows.shape[1] - 2)
+        jumps = _energy([rows[:, right + at] for at in (-2, -1, 0, 1)], dimensions=3)
         stretches = np.arange(self._top_px, self._top_px + len(rows)) // self._stretch_px
         first, starts = np.unique(stretches, return_index=True)
-        self._of_columns[..., first] += np.moveaxis(np.add.reduceat(steps, starts), 0, -1)
+        self._of_columns[..., first] += np.moveaxis(np.add.reduceat(jumps, starts), 0, -1)
 
 
-def seam_score(result: Steps, source: Steps) -> float | None:
-    """How much larger the steps across seams are than those beside them; 1 where none shows.
+def seam_score(result: Jumps, source: Jumps) -> float | None:
+    """How much more energy the jumps across seams have than those beside them; 1 where none shows.
 
-    Each stretch has a ratio of energies, divided by the source's own at that place: an edge or a
-    block of JPEG that lies along a seam is no seam. The score is their geometric mean, less two
-    of its standard errors, but at least 1: what chance explains is no seam either. A stretch of
-    sky counts as much as one of grass. None where there are fewer than `MIN_STRETCHES`.
+    Each stretch has a ratio of energies. Where the source itself jumps, by more than four times
+    the energy beside, an edge lies along the seam, and the stretch is left out. The score is the
+    geometric mean of the others, less two of its standard errors, but at least 1: what chance
+    explains is no seam either. A stretch of sky counts as much as one of grass. None where there
+    are fewer than `MIN_STRETCHES`.
     """
-    excess = result.log_ratios() - source.log_ratios(lines=_NEAR)
-    if len(excess) < MIN_STRETCHES:
+    ratios = result.log_ratios()[source.log_ratios(lines=_NEAR) < _MOST_IN_SOURCE]
+    if len(ratios) < MIN_STRETCHES:
         return None
-    error = excess.std(ddof=1) / math.sqrt(len(excess))
-    return math.exp(max(0.0, float(excess.mean() - 2 * error)))
+    error = ratios.std(ddof=1) / math.sqrt(len(ratios))
+    return math.exp(max(0.0, float(ratios.mean() - 2 * error)))
 
 
 def _cuts(lines: tuple[int, ...], side_px: int, spacing_px: int) -> NDArray[np.int64]:
-    """(lines, offsets): each line that is inside the picture, and those around; outside is -1."""
-    inside = np.array([line for line in lines if 0 < line < side_px], np.int64)
+    """(lines, offsets): each line that can be judged, and those around; what is no use is -1.
+
+    Two source pixels on each side must be inside the picture; lines beside must be no seams.
+    """
+    side = side_px // spacing_px
+    inside = np.array([line for line in lines if 1 < line // spacing_px < side - 1], np.int64)
     cuts = inside[:, None] + np.array(_OFFSETS) * spacing_px
-    return np.where((cuts > 0) & (cuts < side_px), cuts, -1)
+    places = cuts // spacing_px
+    is_of_use: NDArray[np.bool_] = (places > 1) & (places < side - 1)
+    is_of_use[:, 1:] &= ~np.isin(places[:, 1:], inside // spacing_px)
+    has_beside = is_of_use[:, _NEAR:].any(axis=1)
+    return np.asarray(np.where(is_of_use, cuts, -1)[has_beside])
 
 
-def _energy(one: Samples, other: Samples, *, dimensions: int) -> NDArray[np.float32]:
-    """Squared difference in levels of 8 bits; the mean of an axis beyond the `dimensions`."""
-    difference: NDArray[np.float32] = one.astype(np.float32) - other
-    if one.dtype == np.uint16:
-        difference /= 257
-    if difference.ndim == dimensions:
-        return np.square(difference)
-    squares = np.einsum("...c,...c->...", difference, difference)
-    return np.asarray(squares / difference.shape[-1])
+def _energy(four: Sequence[Samples], *, dimensions: int) -> NDArray[np.float32]:
+    """Squared jumps amid four lines, in levels of 8 bits; the mean of an axis beyond those."""
+    before, left, right, after = (line.astype(np.float32) for line in four)
+    jumps = 1.5 * (right - left) - 0.5 * (after - before)
+    if four[0].dtype == np.uint16:
+        jumps /= 257
+    if jumps.ndim == dimensions:
+        return np.square(jumps)
+    squares = np.einsum("...c,...c->...", jumps, jumps)
+    return np.asarray(squares / jumps.shape[-1])
 
 
-def _mean(steps: Sums, cuts: NDArray[np.int64]) -> Sums:
+def _mean(jumps: Sums, cuts: NDArray[np.int64]) -> Sums:
     """Over the cuts that are inside the picture: (lines, cuts, stretches) -> (lines, stretches)."""
     is_there = (cuts > 0)[..., None]
-    return np.asarray((steps * is_there).sum(axis=1) / np.maximum(1, is_there.sum(axis=1)))
+    return np.asarray((jumps * is_there).sum(axis=1) / np.maximum(1, is_there.sum(axis=1)))

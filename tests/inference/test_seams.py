@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from inference.picture import Samples
-from inference.seams import Seams, Steps, seam_score
+from inference.seams import Jumps, Seams, seam_score
+from tests.inference.drawings import file, opened
 
 SCALE = 4
 SEAMS = Seams(rows_px=(256,), columns_px=(200, 392))
@@ -18,7 +20,7 @@ SEAMS = Seams(rows_px=(256,), columns_px=(200, 392))
 def score(source: Samples, result: Samples, seams: Seams = SEAMS) -> float | None:
     """Of a result that is SCALE times the source."""
     coarse = Seams(*(tuple(line // SCALE for line in lines) for lines in seams))
-    found = [Steps(one.shape[:2], each, spacing_px=at) for one, each, at in (
+    found = [Jumps(one.shape[:2], each, spacing_px=at) for one, each, at in (
         (result, seams, SCALE), (source, coarse, 1),
     )]  # fmt: skip
     found[0].add(result)
@@ -63,6 +65,10 @@ def texture(seed: int) -> Samples:
 
 
 TEXTURE = texture(1)
+
+
+def through_jpeg(picture: Samples) -> Image.Image:
+    return opened(file(Image.fromarray(picture), "JPEG", quality=60))
 
 
 def stepped(result: Samples, levels: int = 1) -> Samples:
@@ -137,22 +143,50 @@ def test_too_short_a_seam_has_no_score() -> None:
 
 def test_a_seam_near_the_pictures_edge_is_compared_with_what_there_is() -> None:
     whole = gradient()
-    seams = Seams(rows_px=(SCALE,))
-    assert score(reduced(whole), whole, seams) == 1
+    seams = Seams(rows_px=(2 * SCALE,))
+    clean = score(reduced(whole), whole, seams)
+    assert clean is not None
+    assert clean < 1.05
     made = whole.copy()
-    made[SCALE:] += 1
+    made[2 * SCALE :] += 1
     found = score(reduced(whole), made, seams)
     assert found is not None
     assert found > 2
+
+
+def test_a_seam_among_seams_has_no_score() -> None:
+    whole = gradient()
+    assert score(reduced(whole), whole, Seams(rows_px=tuple(range(32, 512, 32)))) is None
+
+
+def test_blocks_of_jpeg_are_no_seams() -> None:
+    dice = np.random.default_rng(0)
+    blocks = np.kron(dice.integers(0, 8, (16, 16), dtype=np.uint8), np.ones((8, 8), np.uint8))
+    whole = gradient() + np.kron(blocks, np.ones((SCALE, SCALE), np.uint8))
+    assert score(reduced(whole), whole, Seams((256,), (128, 384))) == 1
+
+
+def test_a_step_shows_through_blocks_of_jpeg() -> None:
+    source = texture(2)[: 512 // SCALE * 2, : 512 // SCALE * 2]
+    whole = np.asarray(through_jpeg(source).resize((512 * 2, 512 * 2), Image.Resampling.BICUBIC))
+    seams = Seams((512,), (512,))
+    small = np.asarray(through_jpeg(source))
+    assert score(small, whole, seams) == 1
+    made = whole.astype(int)
+    made[512:] += 4
+    made[:, 512:] += 4
+    found = score(small, np.clip(made, 0, 255).astype(np.uint8), seams)
+    assert found is not None
+    assert found > 1.2
 
 
 @settings(deadline=None, max_examples=30)
 @given(cuts=st.lists(st.integers(0, 512), max_size=6))
 def test_it_does_not_matter_how_rows_come_in(cuts: list[int]) -> None:
     whole = stepped(TEXTURE)
-    at_once = Steps(whole.shape[:2], SEAMS, spacing_px=SCALE)
+    at_once = Jumps(whole.shape[:2], SEAMS, spacing_px=SCALE)
     at_once.add(whole)
-    by_bands = Steps(whole.shape[:2], SEAMS, spacing_px=SCALE)
+    by_bands = Jumps(whole.shape[:2], SEAMS, spacing_px=SCALE)
     edges = [0, *sorted(cuts), 512]
     for start, end in pairwise(edges):
         by_bands.add(whole[start:end])
