@@ -1,28 +1,86 @@
 """Weights files: read once, verified against the catalogue, and turned into a network."""
 
 import hashlib
+import io
+import pickle
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
+from torch import Tensor
 
 from inference.catalogue import Weights, weights_path
 from inference.errors import WeightsBad, WeightsMissing
-from inference.networks.builtin import WIDTHS, BuiltIn
+from inference.networks.builtin import BuiltIn
+from inference.networks.dat import DAT
+from inference.networks.network import Network
+from inference.networks.realplksr import RealPLKSR
+from inference.networks.restoreformer import RestoreFormer
+from inference.networks.rrdbnet import RRDBNet
+from inference.networks.span import SPAN
+from inference.networks.srvgg import SRVGG
+
+ARCHITECTURES: Mapping[str, type[Network]] = MappingProxyType(
+    {
+        "builtin": BuiltIn,
+        "dat": DAT,
+        "realplksr": RealPLKSR,
+        "restoreformer": RestoreFormer,
+        "rrdbnet": RRDBNet,
+        "span": SPAN,
+        "srvgg": SRVGG,
+    }
+)
+"""The networks by the names that the catalogue has for them."""
+
+_WRAPPERS = ("params_ema", "params", "state_dict")
+"""Under which training programs keep the tensors, the best ones first."""
 
 
-def load_network(weights: Weights, *, folder: Path) -> BuiltIn:
+def load_network(weights: Weights, *, folder: Path) -> Network:
     """The network of a catalogued weights file, in fp32, ready to run.
 
-    Raises `WeightsMissing`, or `WeightsBad` if the file is not the one that the catalogue names.
+    With a twin in the catalogue, its tensors are those of both, each by its share. Raises
+    `WeightsMissing`, or `WeightsBad` if a file is not the one that the catalogue names.
+    """
+    state = read_state(weights, folder=folder)
+    if weights.twin is not None:
+        state = _between(state, read_state(weights.twin, folder=folder), weights=weights)
+    network = _of(weights.architecture, state)
+    if network is None or network.scale != weights.scale:
+        raise WeightsBad(
+            f"{weights.file} holds {_found(state)}; "
+            f"the catalogue expects {weights.architecture} of scale {weights.scale}"
+        )
+    return network.eval().requires_grad_(False)
+
+
+def read_state(weights: Weights, *, folder: Path) -> dict[str, Tensor]:
+    """The tensors in a file by their names, floating-point ones as fp32.
+
+    Only tensors are read: a pickle that would build anything else is refused before it does.
     """
     data = read_verified(weights, folder=folder)
-    network = BuiltIn(scale=weights.scale, channels=WIDTHS["small"])
     try:
-        network.load_state_dict({name: tensor.float() for name, tensor in load(data).items()})
-    except (SafetensorError, RuntimeError) as error:
-        raise WeightsBad(f"{weights.file} does not hold a network of this shape") from error
-    return network.eval()
+        if weights.file.endswith(".safetensors"):
+            loaded: Any = load(data)
+        else:
+            loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise WeightsBad(f"{weights.file} cannot be read as a file of tensors") from error
+    for wrapper in _WRAPPERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
+            loaded = loaded[wrapper]
+    if not isinstance(loaded, Mapping) or not all(map(torch.is_tensor, loaded.values())):
+        raise WeightsBad(f"{weights.file} holds something else than tensors by their names")
+    state = {name: _single(tensor) for name, tensor in loaded.items()}
+    if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
+        raise WeightsBad(f"{weights.file} holds values that are not numbers")
+    return state
 
 
 def read_verified(weights: Weights, *, folder: Path) -> bytes:
@@ -35,3 +93,33 @@ def read_verified(weights: Weights, *, folder: Path) -> bytes:
     if hashlib.sha256(data).hexdigest() != weights.sha256:
         raise WeightsBad(f"{path} is not the file that the catalogue names: its SHA-256 differs")
     return data
+
+
+def _between(
+    own: dict[str, Tensor], twin: dict[str, Tensor], *, weights: Weights
+) -> dict[str, Tensor]:
+    if {name: each.shape for name, each in own.items()} != {
+        name: each.shape for name, each in twin.items()
+    }:
+        raise WeightsBad(f"{weights.file} and its twin are not of one shape")
+    return {name: torch.lerp(own[name], twin[name], weights.twin_share) for name in own}
+
+
+def _of(architecture: str, state: dict[str, Tensor]) -> Network | None:
+    """The network of that architecture with these tensors; None if they are of another."""
+    try:
+        return ARCHITECTURES[architecture].from_state(state)
+    except (KeyError, IndexError, ValueError, RuntimeError):
+        return None
+
+
+def _found(state: dict[str, Tensor]) -> str:
+    for architecture in ARCHITECTURES:
+        network = _of(architecture, state)
+        if network is not None:
+            return f"{architecture} of scale {network.scale}"
+    return "no network that is known here"
+
+
+def _single(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
