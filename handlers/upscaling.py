@@ -5,17 +5,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress
 
+from handlers.quality_wire import shown_quality
 from handlers.settings import Settings, SettingsError
 from handlers.stores import FileUnusable, Stores, usable_files
 from inference.catalogue import TOPAZ
 from inference.params import DeviceName, MetadataPolicy, UpscaleParams
+from inference.quality import Quality
 from jobs.worker import Engine
 
 _SUFFIXES = {
@@ -43,21 +45,23 @@ class UpscaleCommand:
         ] = "standard-v2",
         device: Annotated[DeviceName | None, typer.Option(help="Where to compute.")] = None,
         metadata: Annotated[
-            MetadataPolicy, typer.Option(help="What of EXIF and XMP to take along.")
-        ] = "strip_gps",
+            MetadataPolicy | None, typer.Option(help="What of EXIF and XMP to take along.")
+        ] = None,
         guard: Annotated[
-            bool, typer.Option(help="Correct the result until, reduced, it matches the source.")
-        ] = False,
+            bool | None,
+            typer.Option(help="Correct the result until, reduced, it matches the source."),
+        ] = None,
     ) -> None:
-        """Enlarge one file, here, with no server."""
-        params = _params(
-            target, factor=factor, slot=slot, metadata=metadata, is_guarded=guard
-        )  # fmt: skip
-        with usable_files():
-            data = source.read_bytes()
+        """Enlarge one file, here, with no server. What is not said is as the settings have it."""
         settings = self.stores.settings()
         if device is not None:
             settings = settings.model_copy(update={"device": device})
+        said = {"metadata": metadata, "is_guarded": guard}
+        decided = {name: value for name, value in said.items() if value is not None}
+        treatment = settings.treatment.model_dump() | decided
+        params = _params(target, treatment, factor=factor, slot=slot)
+        with usable_files():
+            data = source.read_bytes()
         engine = self.load_engine(settings)
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -70,9 +74,11 @@ class UpscaleCommand:
                 made = engine.upscale(data, params, sink=sink, progress=report)
         instead = ", which stands in for this variant's own network" if made.is_fallback else ""
         typer.echo(f"{target}: {made.width_px} x {made.height_px}, by {made.network}{instead}")
+        if made.quality is not None:
+            typer.echo(_told(made.quality))
 
 
-def _params(target: Path, *, factor: int, slot: str, **said: object) -> UpscaleParams:
+def _params(target: Path, treatment: dict[str, Any], *, factor: int, slot: str) -> UpscaleParams:
     format_ = _SUFFIXES.get(target.suffix.lower())
     if format_ is None:
         raise FileUnusable(f"OUT must end in one of {', '.join(_SUFFIXES)}, not be {target.name}")
@@ -80,9 +86,20 @@ def _params(target: Path, *, factor: int, slot: str, **said: object) -> UpscaleP
         raise SettingsError(f"--model-type must be one of {', '.join(TOPAZ.slots)}, not {slot}")
     chosen = {"model": TOPAZ.id, "slot": slot, "factor": factor, "output_format": format_}
     try:
-        return UpscaleParams.model_validate(chosen | said)
+        return UpscaleParams.model_validate(treatment | chosen)
     except ValidationError:
         raise SettingsError(f"--factor must be 1, 2, 4, 6 or 8, not {factor}") from None
+
+
+def _told(quality: Quality) -> str:
+    """The report in a line."""
+    report = shown_quality(quality)
+    assert report is not None
+    seams = "" if report.seamScore is None else f", seams {report.seamScore:g}"
+    return (
+        f"reduced again, against the source: PSNR {report.psnrDb:g} dB, SSIM {report.ssim:g}, "
+        f"colour drift {report.deltaE:g}{seams}"
+    )
 
 
 @contextmanager

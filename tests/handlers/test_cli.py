@@ -266,6 +266,16 @@ def test_every_choice_can_be_made_for_one_file(run: Command, tmp_path: Path) -> 
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert f"by {CLEAN.x4.id}, which stands in" in done.stdout
+        assert "against the source: PSNR" in done.stdout
+
+
+def test_what_is_not_said_for_one_file_is_as_the_settings_have_it(
+    run: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "in.png").write_bytes(picture(12, 9))
+    done = run("upscale", tmp_path / "in.png", tmp_path / "out.png", quality_report="off")
+    assert done.returncode == 0, done.stderr
+    assert "PSNR" not in done.stdout
 
 
 def test_a_result_replaces_what_was_there_and_a_failure_leaves_it(

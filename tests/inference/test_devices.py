@@ -85,7 +85,7 @@ def test_a_later_networks_larger_input_makes_windows_smaller_but_not_all_halo() 
     one = Cpu().sizes(Chain([Nearest(4)], scale=4))
     assert one == Sizes(CPU_WINDOWS, 1)
     two = Cpu().sizes(Chain([Nearest(4, radius_px=20), Nearest(2)], scale=8))
-    assert two == Sizes(Windows(120, 120), 1)
+    assert two == Sizes(Windows(120, 128), 1)
 
 
 def test_smaller_halves_the_batch_and_then_the_longer_side() -> None:
