@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -40,6 +41,12 @@ ARCHITECTURES: Mapping[str, type[Network]] = MappingProxyType(
 _WRAPPERS = ("params_ema", "params", "state_dict")
 """Under which training programs keep the tensors, the best ones first."""
 
+_MALFORMED = (
+    SafetensorError, pickle.UnpicklingError, struct.error, ArithmeticError, AssertionError,
+    AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+"""What reading a damaged file ends in: a pickle is a program, and stumbles wherever it breaks."""
+
 
 def load_network(weights: Weights, *, folder: Path) -> Network:
     """The network of a catalogued weights file, in fp32, ready to run.
@@ -70,12 +77,12 @@ def read_state(weights: Weights, *, folder: Path) -> dict[str, Tensor]:
             loaded: Any = load(data)
         else:
             loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except _MALFORMED as error:
         raise WeightsBad(f"{weights.file} cannot be read as a file of tensors") from error
     for wrapper in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
-    if not isinstance(loaded, Mapping) or not all(map(torch.is_tensor, loaded.values())):
+    if not isinstance(loaded, Mapping) or not all(map(_is_named_tensor, loaded.items())):
         raise WeightsBad(f"{weights.file} holds something else than tensors by their names")
     state = {name: _single(tensor) for name, tensor in loaded.items()}
     if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
@@ -109,7 +116,7 @@ def _of(architecture: str, state: dict[str, Tensor]) -> Network | None:
     """The network of that architecture with these tensors; None if they are of another."""
     try:
         return ARCHITECTURES[architecture].from_state(state)
-    except (KeyError, IndexError, ValueError, RuntimeError):
+    except (LookupError, ValueError, RuntimeError):
         return None
 
 
@@ -123,3 +130,7 @@ def _found(state: dict[str, Tensor]) -> str:
 
 def _single(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _is_named_tensor(item: tuple[object, object]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], Tensor)

@@ -40,10 +40,10 @@ class BuiltIn(Network):
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """The network of a checkpoint; raises KeyError, ValueError or RuntimeError for others."""
+        """The network of a checkpoint; raises LookupError, ValueError or RuntimeError for others."""
         network = cls(
-            scale=shuffle_factor(len(state["tail.bias"])),
-            channels=len(state["head.bias"]),
+            scale=shuffle_factor(state["tail.bias"].shape[0]),
+            channels=state["head.bias"].shape[0],
             blocks=length(state, "blocks."),
         )
         network.load_state_dict(state)

@@ -48,7 +48,7 @@ class SPAN(Network):
     def from_state(cls, state: State) -> Self:
         """The network of a checkpoint, its branches fused or not.
 
-        Raises KeyError, ValueError or RuntimeError for other networks.
+        Raises LookupError, ValueError or RuntimeError for other networks.
         """
         network = cls(
             scale=shuffle_factor(state["upsampler.0.weight"].shape[0]),

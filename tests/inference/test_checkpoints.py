@@ -17,6 +17,8 @@ from tests.inference.networks.tiny import TINY, published, tiny
 
 ANY_PROTOCOL = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 PICTURE = torch.rand(1, 3, 16, 8)
+TORCH_HEADER = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+"""How a file starts that torch.save wrote before it wrote archives: what it is, and which."""
 
 
 def row(path: Path, architecture: str, *, scale: int, **more: Any) -> Weights:
@@ -125,7 +127,26 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, file: str, content: by
         load_network(row(tmp_path / file, "srvgg", scale=2), folder=tmp_path)
 
 
-@pytest.mark.parametrize("content", [[1, 2], {"params": {"body.0.weight": 5}}, 7])
+@ANY_PROTOCOL
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\2h\7.",  # asks for something that was never kept
+        b"\x80\2a.",  # appends to a list that is not there
+        b"\x80\2J\1",  # ends within a number
+        b"\x80\2ctorch._utils\n_rebuild_tensor_v2\n)R.",  # a tensor made of nothing
+    ],
+)
+def test_a_pickle_that_stumbles_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.pth"
+    path.write_bytes(b"".join(pickle.dumps(each, 2) for each in TORCH_HEADER) + content)
+    with pytest.raises(WeightsBad, match="cannot be read"):
+        load_network(row(path, "srvgg", scale=2), folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [[1, 2], {"params": {"body.0.weight": 5}}, 7, {0: torch.zeros(1)}]
+)
 def test_other_things_than_tensors_are_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "x.pth")
     with pytest.raises(WeightsBad):
