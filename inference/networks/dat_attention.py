@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SHUT = -100.0
-"""What is added to the attention between places that a shift has brought together."""
+"""The bias between places that only a shift has brought together: their share rounds to none."""
 
-MASKS_KEPT = 8
-"""Two for each size of input and shape of window."""
+MASKS_KEPT = 4
+"""Each size of input has two. Of half a megapixel they are 34 MB each."""
 
 
 class Form(NamedTuple):
@@ -135,7 +135,7 @@ class WindowAttention(nn.Module):
             back = (-self.shift[0], -self.shift[1])
             qkv = tuple(each.roll(back, dims=(1, 2)) for each in qkv)
             mask = strangers(height, width, self.window, device=bias.device)
-            bias = (bias + mask[:, None].to(bias.dtype)).flatten(0, 1)[None]
+            bias = torch.where(mask[:, None], SHUT, bias).flatten(0, 1)[None]
         query, key, value = (self._cut(each, in_one=is_shifted) for each in qkv)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         maps = self._joined(attended, height, width)
@@ -188,9 +188,9 @@ class PositionBias(nn.Sequential):
 
 @lru_cache(maxsize=MASKS_KEPT)
 def strangers(height: int, width: int, window: tuple[int, int], *, device: torch.device) -> Tensor:
-    """What keeps apart, in maps shifted by half a window, what comes from opposite edges.
+    """Which places of a window, in maps shifted by half of one, come from opposite edges.
 
-    (windows, places, places); 0 between neighbours.
+    (windows, places, places), of booleans.
     """
     down, across = window
     rows = _regions((height - down, height - down // 2, height))
@@ -198,7 +198,7 @@ def strangers(height: int, width: int, window: tuple[int, int], *, device: torch
     region = 3 * rows[:, None] + columns
     cut = region.view(height // down, down, width // across, across).permute(0, 2, 1, 3)
     places = cut.reshape(-1, down * across)
-    return torch.where(places[:, :, None] == places[:, None], 0.0, SHUT).to(device)
+    return (places[:, :, None] != places[:, None]).to(device)
 
 
 def _regions(ends: Iterable[int]) -> Tensor:
