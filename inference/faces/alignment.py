@@ -4,6 +4,7 @@ Points are (x, y) from the top left corner; the middle of the first pixel is (0.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from inference.picture import Samples
 Points = NDArray[np.float64]
 
 SQUARE_PX = 512
+CORNERS: Points = np.array([(0, 0), (1, 0), (0, 1), (1, 1)]) * float(SQUARE_PX)
 TEMPLATE: Points = np.array(
     [
         (192.98138, 239.94708),
@@ -40,8 +42,10 @@ class Similarity:
 
     def __call__(self, points: Points) -> Points:
         """Where the points, (n, 2), go."""
-        moved: Points = self.scale * points @ self.rotation.T + self.shift
-        return moved
+        (a, b), (c, d) = self.scale * self.rotation
+        x, y = points.T
+        # Written out it is ten times as fast as a product with so thin a matrix.
+        return np.stack((a * x + b * y + self.shift[0], c * x + d * y + self.shift[1]), axis=1)
 
     def inverse(self) -> "Similarity":
         """The way back."""
@@ -73,8 +77,9 @@ def square_of(landmarks: Points) -> Similarity:
     return similarity(landmarks, TEMPLATE)
 
 
+@cache
 def square_points() -> Points:
-    """The middles of the square's pixels, row by row."""
+    """The middles of the square's pixels, row by row; not to be changed."""
     middles = np.arange(SQUARE_PX, dtype=np.float64) + 0.5
     return np.stack(np.meshgrid(middles, middles), axis=2).reshape(-1, 2)
 
@@ -85,8 +90,9 @@ def in_square(colour: Samples, to_square: Similarity) -> Tensor:
     Beyond the picture its edge goes on. For a square that is smaller in the picture, as it does
     not smooth what it would reduce.
     """
-    places = to_square.inverse()(square_points())
-    window, origin = _around(colour, places)
+    to_picture = to_square.inverse()
+    window, origin = _around(colour, to_picture(CORNERS))
+    places = to_picture(square_points())
     return sampled(window, places - origin).view(1, 3, SQUARE_PX, SQUARE_PX)
 
 
@@ -101,7 +107,7 @@ def sampled(picture: Tensor, places: Points) -> Tensor:
 
 
 def _around(colour: Samples, places: Points) -> tuple[Tensor, NDArray[np.int64]]:
-    """The part of the picture that holds the places, (3, h, w), and where it begins, as (x, y)."""
+    """The picture around and between the places, (3, h, w), and where that begins, as (x, y)."""
     margin_px = 2  # what bicubic sampling looks at
     size = np.array(colour.shape[1::-1])
     first = np.floor(places.min(axis=0)).astype(np.int64) - margin_px

@@ -4,7 +4,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 LEAST_SIGMA_PX = 4.0
 """In the square: what is coarser is who somebody is, what is finer is skin and lashes."""
@@ -31,14 +30,23 @@ def blended(
 
 
 def low_band(picture: Tensor, *, sigma_px: float) -> Tensor:
-    """A Gaussian's mean around each pixel; beyond the picture its edge goes on."""
+    """A Gaussian's mean around each pixel, (n, c, h, w); beyond the picture its edge goes on."""
+    height, width = picture.shape[2:]
+    return _gaussian(height, sigma_px) @ picture @ _gaussian(width, sigma_px).T
+
+
+def _gaussian(length: int, sigma_px: float) -> Tensor:
+    """The weights that each of so many samples has in the mean around each, (mean, sample).
+
+    With wide Gaussians two products of matrices are many times as fast as convolutions.
+    """
     radius_px = math.ceil(3 * sigma_px)
-    places = torch.arange(-radius_px, radius_px + 1, dtype=picture.dtype, device=picture.device)
-    kernel = torch.exp(-(places**2) / (2 * sigma_px**2))
-    kernel /= kernel.sum()
-    planes = F.pad(picture.flatten(0, 1)[:, None], [radius_px] * 4, mode="replicate")
-    low = F.conv2d(F.conv2d(planes, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
-    return low.view_as(picture)
+    steps = torch.arange(-radius_px, radius_px + 1)
+    weights = torch.exp(-(steps**2) / (2 * sigma_px**2))
+    weights /= weights.sum()
+    samples = (torch.arange(length)[:, None] + steps).clamp_(0, length - 1)
+    means = torch.zeros(length, length)
+    return means.scatter_add_(1, samples, weights.expand(length, -1))
 
 
 def _fitted(restored: Tensor, *, to: Tensor, weight: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,14 @@ from torch.nn import functional as F
 
 from inference.catalogue import is_present, weights_path
 from inference.errors import NotANumber, WeightsMissing
-from inference.faces.alignment import SQUARE_PX, Similarity, in_square, square_of, square_points
+from inference.faces.alignment import (
+    CORNERS,
+    SQUARE_PX,
+    Similarity,
+    in_square,
+    square_of,
+    square_points,
+)
 from inference.faces.blending import blended
 from inference.faces.detector import MIN_FACE_PX, FaceDetector, load_detector
 from inference.faces.paste import Patch, mask_at
@@ -61,7 +69,7 @@ class FaceRestorer:
         if side_px < SQUARE_PX:
             colour = _reduced(colour, side_px)
         height, width = (side * scale for side in picture.colour.shape[:2])
-        corners = to_square.inverse()(np.array([(0, 0), (1, 0), (0, 1), (1, 1)]) * SQUARE_PX)
+        corners = to_square.inverse()(CORNERS)
         left, top = np.floor(corners.min(axis=0)).astype(int).clip(0)
         right, bottom = np.ceil(corners.max(axis=0)).astype(int).clip(max=(width, height))
         return Patch(
@@ -134,6 +142,7 @@ def _reduced(square: Tensor, side_px: int) -> Tensor:
     return F.interpolate(square, size=size, mode="bicubic", antialias=True).clamp_(0, 1)
 
 
+@cache
 def _square_mask() -> Tensor:
-    """Where in the square a patch shows, (1, 1, n, n)."""
+    """Where in the square a patch shows, (1, 1, n, n); not to be changed."""
     return torch.from_numpy(mask_at(square_points())).float().view(1, 1, SQUARE_PX, SQUARE_PX)
