@@ -40,7 +40,7 @@ class BuiltIn(Network):
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """The network of a checkpoint; raises LookupError, ValueError or RuntimeError for others."""
+        """A checkpoint's network; raises LookupError, ValueError or RuntimeError for others."""
         network = cls(
             scale=shuffle_factor(state["tail.bias"].shape[0]),
             channels=state["head.bias"].shape[0],

@@ -66,7 +66,7 @@ class DAT(Network):
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """The network of a checkpoint; raises LookupError, ValueError or RuntimeError for others."""
+        """A checkpoint's network; raises LookupError, ValueError or RuntimeError for others."""
         wide, channels = state["conv_before_upsample.0.weight"].shape[:2]
         first = "layers.0.blocks.0."
         pairs = state[f"{first}attn.attns.0.rpe_biases"]  # all offsets within a window

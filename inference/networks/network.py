@@ -30,7 +30,7 @@ class Network(nn.Module):
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """The network of a checkpoint; raises LookupError, ValueError or RuntimeError for others."""
+        """A checkpoint's network; raises LookupError, ValueError or RuntimeError for others."""
         raise NotImplementedError
 
     def forward(self, picture: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class RealPLKSR(Network):
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """The network of a checkpoint; raises LookupError, ValueError or RuntimeError for others."""
+        """A checkpoint's network; raises LookupError, ValueError or RuntimeError for others."""
         layers = length(state, "feats.")
         large = state["feats.1.lk.conv.weight"]
         scale = shuffle_factor(state[f"feats.{layers - 1}.weight"].shape[0])

@@ -52,7 +52,7 @@ class RRDBNet(Network):
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """The network of a checkpoint; raises LookupError, ValueError or RuntimeError for others."""
+        """A checkpoint's network; raises LookupError, ValueError or RuntimeError for others."""
         channels, in_channels = state["conv_first.weight"].shape[:2]
         network = cls(
             scale=_scale(in_channels),

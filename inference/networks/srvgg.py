@@ -28,7 +28,7 @@ class SRVGG(Network):
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """The network of a checkpoint; raises LookupError, ValueError or RuntimeError for others."""
+        """A checkpoint's network; raises LookupError, ValueError or RuntimeError for others."""
         layers = length(state, "body.")
         network = cls(
             scale=shuffle_factor(state[f"body.{layers - 1}.weight"].shape[0]),
