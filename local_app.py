@@ -55,6 +55,7 @@ def load_engine(settings: Settings) -> Engine:
         device=settings.device,
         weights_folder=settings.weights_path,
         max_source_pixels=settings.max_source_pixels,
+        face_restorer_sha256=settings.face_restorer_sha256,
     )
 
 

@@ -17,9 +17,12 @@ from inference.colour import bleed
 from inference.decoding import decode
 from inference.devices import Bits, Device, device_named
 from inference.encoders import Shape, bits_for, open_encoder
+from inference.faces.paste import paste
+from inference.faces.restorer import Faces
 from inference.networks.network import Network
 from inference.params import DeviceName, OutputFormat, UpscaleParams
 from inference.picture import Metadata, Picture, Samples
+from inference.published import YUNET
 from inference.quality import Quality, QualityMeter, Seams
 from inference.runner import Progress, run
 from inference.tiling import plan
@@ -55,7 +58,9 @@ class Engine:
     """Enlarges pictures; loads each network when it is first needed. For use by many threads.
 
     `device` is `auto`, which takes CUDA where there is one, `cpu` or `cuda`; `DeviceMissing` is
-    raised at once. `load` makes networks of weights.
+    raised at once. `load` makes networks of weights. Faces that `face_detector` finds are restored
+    by RestoreFormer++, if its file has the hash `face_restorer_sha256`, which else raises
+    `WeightsMissing`; without a hash, by the network that begins to enlarge the picture.
     """
 
     def __init__(
@@ -65,9 +70,17 @@ class Engine:
         weights_folder: Path = WEIGHTS_FOLDER,
         max_source_pixels: int = MAX_SOURCE_PIXELS,
         load: LoadNetwork = load_network,
+        face_detector: Weights = YUNET,
+        face_restorer_sha256: str | None = None,
     ) -> None:
         self._device = device_named(device)
         self._networks = Networks(weights_folder, self._device, load=load)
+        self._faces = Faces(
+            weights_folder,
+            network_of=self._networks.get,
+            restorer_sha256=face_restorer_sha256,
+            detector=face_detector,
+        )
         self._choice = Choice(weights_folder)
         self._max_source_pixels = max_source_pixels
 
@@ -89,12 +102,11 @@ class Engine:
             networks = [self._networks.get(each, bits=shape.bits) for each in chosen.weights]
             chain = Chain(networks, scale=params.factor, is_guarded=params.is_guarded)
             meter = self._meter(picture, chain) if params.reports_quality else None
-            for rows in enlarged(
-                picture, chain, device=self._device, bits=shape.bits, progress=progress
-            ):
+            rows = enlarged(picture, chain, device=self._device, bits=shape.bits, progress=progress)
+            for band in self._with_faces(rows, picture, chosen.weights[0], params):
                 if meter is not None:
-                    meter.add(rows[..., 0] if picture.colour.ndim == 2 else rows[..., :3])
-                encoder.write(rows)
+                    meter.add(band[..., 0] if picture.colour.ndim == 2 else band[..., :3])
+                encoder.write(band)
         return Upscaled(
             width_px=shape.width_px,
             height_px=shape.height_px,
@@ -103,6 +115,21 @@ class Engine:
             is_fallback=chosen.is_fallback,
             quality=None if meter is None else meter.report(),
         )
+
+    def _with_faces(
+        self, bands: Iterator[Samples], picture: Picture, weights: Weights, params: UpscaleParams
+    ) -> Iterator[Samples]:
+        """The same rows, with restored faces in them if that was asked for."""
+        if params.faces is None:
+            yield from bands
+            return
+        restorer = self._faces.restorer(weights)
+        patches = restorer.patches(picture, scale=params.factor, faces=params.faces)
+        top_px = 0
+        for band in bands:
+            paste(patches, band, top_px=top_px)
+            top_px += len(band)
+            yield band
 
     def _meter(self, picture: Picture, chain: Chain) -> QualityMeter:
         return QualityMeter(picture, scale=chain.scale, seams=seams(picture, chain, self._device))

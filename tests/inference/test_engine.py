@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from inference.catalogue import WEIGHTS_FOLDER
@@ -16,14 +17,18 @@ from inference.engine import Engine, Networks, Upscaled
 from inference.errors import (
     ModelUnknown,
     NotAnImage,
+    NotANumber,
     OutputTooLarge,
     TooManyPixels,
     TruncatedImage,
     WeightsMissing,
 )
-from inference.params import Factor, OutputFormat, UpscaleParams
-from inference.published import CLEAN, PHOTO, X4PLUS
+from inference.networks.network import Network
+from inference.params import FaceParams, Factor, OutputFormat, UpscaleParams
+from inference.published import PHOTO, SECOND_PASS, X4PLUS, Weights
 from tests.inference.drawings import file, noise, opened, scene, silent, turned
+from tests.inference.faces import dots
+from tests.inference.stand_ins import Broken, Nearest
 
 ENGINE = Engine(device="cpu")
 NAMES: dict[OutputFormat, str] = {
@@ -190,6 +195,72 @@ def test_no_report_is_made_where_none_is_wanted() -> None:
     assert upscale(file(scene(20, 15), "PNG"), wanted).said.quality is None
 
 
+class Striping(Nearest):
+    """Repeats pixels; what is as small as the square of a face gets stripes besides."""
+
+    def __init__(self, scale: int) -> None:
+        super().__init__(scale)
+        self.register_parameter("unused", torch.nn.Parameter(torch.zeros(1)))
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        enlarged = super().forward(picture)
+        if picture.shape[2] < FACE_SOURCE_PX:
+            enlarged[..., ::2] += 0.2
+        return enlarged
+
+
+FACE_SOURCE_PX = 400
+
+
+def striping(weights: Weights, *, folder: Path) -> Network:  # noqa: ARG001
+    return Striping(weights.scale)
+
+
+@pytest.mark.parametrize("alpha", [None, 90])
+def test_faces_are_restored_where_they_are_and_nowhere_else(
+    tmp_path: Path, alpha: int | None
+) -> None:
+    detector = dots.installed(tmp_path)
+    engine = Engine(
+        device="cpu", weights_folder=tmp_path, load=striping, face_detector=detector
+    )  # fmt: skip
+    black = dots.black(FACE_SOURCE_PX, FACE_SOURCE_PX)
+    image = Image.fromarray(dots.with_dot(black, left=160, top=96, stride=16))
+    if alpha is not None:
+        image.putalpha(alpha)
+    faces = FaceParams(strength=1, creativity=1)
+    plain, restored = (
+        np.asarray(opened(upscale(file(image, "PNG"), wanted, engine).data)).astype(int)
+        for wanted in (params(2), params(2).model_copy(update={"faces": faces}))
+    )
+    rows, columns = np.nonzero(np.abs(restored - plain).max(axis=2))
+    assert len(rows) > 1_000
+    assert 2 * 96 - 128 < rows.min() < rows.max() < 2 * 112 + 128
+    assert 2 * 160 - 128 < columns.min() < columns.max() < 2 * 176 + 128
+    if alpha is not None:
+        assert (restored[..., 3] == alpha).all()
+
+
+def test_faces_without_a_detector_are_told(tmp_path: Path) -> None:
+    engine = Engine(device="cpu", weights_folder=tmp_path)
+    faces = FaceParams(strength=1, creativity=0)
+    wanted = params(2).model_copy(update={"faces": faces})
+    with pytest.raises(WeightsMissing, match="yunet"):
+        upscale(file(scene(9, 5), "PNG"), wanted, engine)
+
+
+def test_a_network_that_gives_no_numbers_delivers_nothing() -> None:
+    def broken(weights: Weights, *, folder: Path) -> Network:  # noqa: ARG001
+        return Broken(weights.scale, value=float("nan"))
+
+    with pytest.raises(NotANumber):
+        upscale(
+            file(Image.new("RGB", (8, 8), "white"), "PNG"),
+            params(2),
+            Engine(device="cpu", load=broken),
+        )
+
+
 def test_only_so_many_networks_stay_in_memory() -> None:
     networks = Networks(WEIGHTS_FOLDER, Cpu(), limit=2)
     aliases = [replace(PHOTO.x2, id=name) for name in "abc"]
@@ -228,7 +299,7 @@ def test_says_which_weights_made_it_and_that_they_are_not_the_slots_own() -> Non
     source = file(scene(4, 4), "PNG")
     assert upscale(source, params(2)).said.is_fallback
     assert upscale(source, params(2)).said.network == PHOTO.x2.id
-    assert upscale(source, params(6)).said.network == f"{PHOTO.x4.id}+{CLEAN.x2.id}"
+    assert upscale(source, params(6)).said.network == f"{PHOTO.x4.id}+{SECOND_PASS.id}"
 
 
 def test_many_threads_share_one_engine() -> None:
