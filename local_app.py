@@ -55,7 +55,7 @@ def load_engine(settings: Settings) -> Engine:
         device=settings.device,
         weights_folder=settings.weights_path,
         max_source_pixels=settings.max_source_pixels,
-        face_restorer_sha256=settings.face_restorer_sha256,
+        face_restorer=settings.face_restorer,
     )
 
 
@@ -108,6 +108,7 @@ def wired(
         treatment=settings.treatment,
         models=installed_models(settings.weights_path),
         weights_folder=settings.weights_path,
+        face_restorer=settings.face_restorer,
         max_source_pixels=settings.max_source_pixels,
         dispatch_grace_ms=DISPATCH_GRACE_MS,
         lease_ms=int(settings.lease_s * 1000),

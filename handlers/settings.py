@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from billing.pricing import Prices
 from inference.params import DeviceName, MetadataPolicy, Treatment
+from inference.published import Weights, restoreformer
 
 PREFIX = "ENLARGER_"
 _STORE_SCHEME = "sqlite://"
@@ -39,6 +40,9 @@ class Settings(BaseModel):
 
     weights: Path | None = None
     """The folder of the weights that were pulled. By default `weights` in the data folder."""
+
+    face_restorer_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """The SHA-256 of `RestoreFormer++.ckpt`, which restores faces once it is among the weights."""
 
     outbound_allow: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that source and webhook addresses may lie in besides public ones, by commas."""
@@ -102,6 +106,12 @@ class Settings(BaseModel):
             is_guarded=self.fidelity_guard,
             reports_quality=self.quality_report,
         )
+
+    @property
+    def face_restorer(self) -> Weights | None:
+        """What restores faces; None unless the hash of its file is stated."""
+        sha256 = self.face_restorer_sha256
+        return None if sha256 is None else restoreformer(sha256)
 
     @property
     def store_path(self) -> Path:

@@ -129,7 +129,7 @@ CLARITY = Model(
 MODELS: Mapping[str, Model] = MappingProxyType({model.id: model for model in (TOPAZ, CLARITY)})
 
 FACES: tuple[Weights, ...] = (YUNET,)
-"""What face enhancement needs besides a slot's own weights."""
+"""What face enhancement needs besides a restorer, which the operator chooses."""
 
 
 def serving(slot: Slot, factor: Factor, *, folder: Path) -> Serving:
@@ -158,9 +158,9 @@ def needed(slot: Slot) -> tuple[Weights, ...]:
     return tuple(dict.fromkeys(each for weights in named for each in weights.files))
 
 
-def has_faces(folder: Path) -> bool:
-    """Whether faces can be enhanced with the weights that `folder` has."""
-    return all(is_present(weights, folder) for weights in FACES)
+def has_faces(folder: Path, *, restorer: Weights | None) -> bool:
+    """Whether faces can be enhanced: the detector and a restorer of the operator's are here."""
+    return restorer is not None and all(is_present(each, folder) for each in (*FACES, restorer))
 
 
 def in_use(folder: Path) -> frozenset[Weights]:

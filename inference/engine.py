@@ -59,8 +59,7 @@ class Engine:
 
     `device` is `auto`, which takes CUDA where there is one, `cpu` or `cuda`; `DeviceMissing` is
     raised at once. `load` makes networks of weights. Faces that `face_detector` finds are restored
-    by RestoreFormer++, if its file has the hash `face_restorer_sha256`, which else raises
-    `WeightsMissing`; without a hash, by the network that begins to enlarge the picture.
+    by `face_restorer`; without one, to be asked for that raises `WeightsMissing`.
     """
 
     def __init__(
@@ -71,15 +70,15 @@ class Engine:
         max_source_pixels: int = MAX_SOURCE_PIXELS,
         load: LoadNetwork = load_network,
         face_detector: Weights = YUNET,
-        face_restorer_sha256: str | None = None,
+        face_restorer: Weights | None = None,
     ) -> None:
         self._device = device_named(device)
         self._networks = Networks(weights_folder, self._device, load=load)
         self._faces = Faces(
             weights_folder,
             network_of=self._networks.get,
-            restorer_sha256=face_restorer_sha256,
             detector=face_detector,
+            restorer=face_restorer,
         )
         self._choice = Choice(weights_folder)
         self._max_source_pixels = max_source_pixels
@@ -103,7 +102,7 @@ class Engine:
             chain = Chain(networks, scale=params.factor, is_guarded=params.is_guarded)
             meter = self._meter(picture, chain) if params.reports_quality else None
             rows = enlarged(picture, chain, device=self._device, bits=shape.bits, progress=progress)
-            for band in self._with_faces(rows, picture, chosen.weights[0], params):
+            for band in self._with_faces(rows, picture, params):
                 if meter is not None:
                     meter.add(band[..., 0] if picture.colour.ndim == 2 else band[..., :3])
                 encoder.write(band)
@@ -117,14 +116,13 @@ class Engine:
         )
 
     def _with_faces(
-        self, bands: Iterator[Samples], picture: Picture, weights: Weights, params: UpscaleParams
+        self, bands: Iterator[Samples], picture: Picture, params: UpscaleParams
     ) -> Iterator[Samples]:
         """The same rows, with restored faces in them if that was asked for."""
         if params.faces is None:
             yield from bands
             return
-        restorer = self._faces.restorer(weights)
-        patches = restorer.patches(picture, scale=params.factor, faces=params.faces)
+        patches = self._faces.restorer().patches(picture, scale=params.factor, faces=params.faces)
         top_px = 0
         for band in bands:
             paste(patches, band, top_px=top_px)

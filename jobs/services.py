@@ -9,6 +9,7 @@ from uuid import UUID
 from billing.pricing import Prices
 from inference.catalogue import WEIGHTS_FOLDER, has_faces
 from inference.params import USUAL, Treatment
+from inference.published import Weights
 from jobs.courier import Courier
 from jobs.dispatch import Dispatcher
 from jobs.endings import Endings
@@ -41,7 +42,8 @@ class Services:
     """The parts that are given; the properties are what is made of them.
 
     `models` are those that can be served; `weights_folder` has the weights that were pulled;
-    `treatment` is what every picture gets.
+    `face_restorer` is the file among them that restores faces, if any is to; `treatment` is what
+    every picture gets.
     """
 
     kv: KeyValue
@@ -57,6 +59,7 @@ class Services:
     lease_ms: int
     webhook_hmac_key: HmacKey = "raw"
     weights_folder: Path = WEIGHTS_FOLDER
+    face_restorer: Weights | None = None
     treatment: Treatment = USUAL
     new_job_id: Callable[[int], UUID] = new_job_id
 
@@ -70,7 +73,7 @@ class Services:
             fetches=Turns(in_all=MAX_FETCHES, each=MAX_FETCHES_EACH),
             dispatcher=self.dispatcher,
             models=self.models,
-            has_faces=lambda: has_faces(self.weights_folder),
+            has_faces=lambda: has_faces(self.weights_folder, restorer=self.face_restorer),
             clock=self.clock,
             new_job_id=self.new_job_id,
             max_source_pixels=self.max_source_pixels,

@@ -21,6 +21,7 @@ from billing.pricing import Prices
 from handlers.app import create_app
 from inference.catalogue import installed_models
 from inference.params import USUAL, Treatment
+from inference.published import Weights
 from jobs.dispatch import Dispatcher
 from jobs.ids import system_clock
 from jobs.links import Links
@@ -115,6 +116,7 @@ def running(
     prices: Prices | None = None,
     max_source_pixels: int = MAX_SOURCE_PIXELS,
     treatment: Treatment = USUAL,
+    face_restorer: Weights | None = None,
 ) -> Iterator[Running]:
     """Serve the web app from `folder` on a free port; nothing works on the jobs but the test."""
     store = kv or SqliteKeyValue(folder / "store.sqlite", clock=clock)
@@ -132,6 +134,7 @@ def running(
             treatment=treatment,
             models=installed_models() if models is None else models,
             weights_folder=folder / "weights",
+            face_restorer=face_restorer,
             max_source_pixels=max_source_pixels,
             dispatch_grace_ms=DISPATCH_GRACE_MS,
             lease_ms=LEASE_MS,

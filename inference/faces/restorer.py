@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inference.catalogue import is_present, weights_path
 from inference.errors import NotANumber, WeightsMissing
 from inference.faces.alignment import (
     CORNERS,
@@ -26,20 +25,19 @@ from inference.faces.paste import Patch, mask_at
 from inference.networks.network import Network
 from inference.params import FaceParams
 from inference.picture import Picture
-from inference.published import YUNET, Weights, restoreformer
+from inference.published import Weights
 
 
 class FaceRestorer:
-    """Restores by a network of any scale, which gets the square so much smaller.
+    """Restores by a network that takes and gives a face in its square.
 
-    Only faces that have fewer pixels in the picture than the network is given are restored: of the
-    others it would take detail away, and the picture's own network does them well.
+    Only faces that have fewer pixels in the picture than in the square are restored: of the others
+    it would take detail away, and the networks that enlarge the picture do them well.
     """
 
     def __init__(self, detector: FaceDetector, network: Network) -> None:
         self._detector = detector
         self._network = network
-        self._most_px = SQUARE_PX // network.scale
 
     def patches(self, picture: Picture, *, scale: int, faces: FaceParams) -> list[Patch]:
         """What `paste` puts over the picture `scale` times as large; nothing at a strength of 0.
@@ -48,8 +46,9 @@ class FaceRestorer:
         """
         if faces.strength == 0:
             return []
-        found = (square_of(face.landmarks) for face in self._detector.faces(picture.colour))
-        restorable = (each for each in found if MIN_FACE_PX <= _side_px(each) <= self._most_px)
+        found = [face.landmarks for face in self._detector.faces(picture.colour)]
+        squares = (square_of(landmarks) for landmarks in found if np.ptp(landmarks, axis=0).any())
+        restorable = (each for each in squares if MIN_FACE_PX <= _side_px(each) <= SQUARE_PX)
         patches = (self._patch(picture, each, scale=scale, faces=faces) for each in restorable)
         return [patch for patch in patches if patch.height_px > 0 and patch.width_px > 0]
 
@@ -67,7 +66,8 @@ class FaceRestorer:
         to_square = to_square.of_enlarged(scale)
         side_px = round(_side_px(to_square))
         if side_px < SQUARE_PX:
-            colour = _reduced(colour, side_px)
+            size = (side_px, side_px)
+            colour = F.interpolate(colour, size=size, mode="bicubic", antialias=True).clamp_(0, 1)
         height, width = (side * scale for side in picture.colour.shape[:2])
         corners = to_square.inverse()(CORNERS)
         left, top = np.floor(corners.min(axis=0)).astype(int).clip(0)
@@ -85,20 +85,16 @@ class FaceRestorer:
     @torch.inference_mode()
     def _restored(self, square: Tensor) -> Tensor:
         device = next(self._network.parameters()).device
-        given = _reduced(square, self._most_px).to(device)
-        restored: Tensor = self._network(given).float().cpu()
+        restored: Tensor = self._network(square.to(device)).float().cpu()
         if not torch.isfinite(restored.sum()):
             raise NotANumber
         return restored.clamp_(0, 1)
 
 
 class Faces:
-    """Face restorers for an engine; loads the detector when it is first needed. Thread-safe.
+    """A face restorer for an engine; loads the detector when it is first needed. Thread-safe.
 
-    `network_of` gives the network of a file of weights, ready to run. With a `restorer_sha256`,
-    RestoreFormer++ restores, whose file must be in the folder and have that hash: else
-    `WeightsMissing`, at once, or `WeightsBad`, once it is loaded. Without, what begins to enlarge
-    the picture restores its faces too.
+    `network_of` gives the network of a file of weights, ready to run.
     """
 
     def __init__(
@@ -106,40 +102,29 @@ class Faces:
         folder: Path,
         *,
         network_of: Callable[[Weights], Network],
-        restorer_sha256: str | None = None,
-        detector: Weights = YUNET,
+        detector: Weights,
+        restorer: Weights | None,
     ) -> None:
         self._folder = folder
         self._network_of = network_of
-        self._restorer = None if restorer_sha256 is None else restoreformer(restorer_sha256)
-        self._detector_weights = detector
+        self._weights = detector
+        self._restorer = restorer
         self._detector: FaceDetector | None = None
         self._loading = threading.Lock()
-        if self._restorer is not None and not is_present(self._restorer, folder):
-            path = weights_path(self._restorer, folder)
-            raise WeightsMissing(f"A face restorer's hash is set, but {path} is not that file")
 
-    def restorer(self, weights: Weights) -> FaceRestorer:
-        """What restores the faces of a picture that the network of `weights` begins to enlarge.
-
-        Raises `WeightsMissing` or `WeightsBad`.
-        """
+    def restorer(self) -> FaceRestorer:
+        """Ready to run; raises `WeightsMissing` or `WeightsBad`."""
+        if self._restorer is None:
+            raise WeightsMissing("No weights are set that restore faces")
         with self._loading:
             if self._detector is None:
-                self._detector = load_detector(self._folder, weights=self._detector_weights)
-        return FaceRestorer(self._detector, self._network_of(self._restorer or weights))
+                self._detector = load_detector(self._folder, weights=self._weights)
+        return FaceRestorer(self._detector, self._network_of(self._restorer))
 
 
 def _side_px(to_square: Similarity) -> float:
     """How many of the picture's pixels the square is wide."""
     return SQUARE_PX / to_square.scale
-
-
-def _reduced(square: Tensor, side_px: int) -> Tensor:
-    if square.shape[-1] == side_px:
-        return square
-    size = (side_px, side_px)
-    return F.interpolate(square, size=size, mode="bicubic", antialias=True).clamp_(0, 1)
 
 
 @cache

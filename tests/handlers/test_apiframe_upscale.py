@@ -10,7 +10,7 @@ import pytest
 
 from billing.pricing import Prices
 from inference.params import FaceParams
-from inference.published import YUNET
+from inference.published import YUNET, restoreformer
 from tests.handlers.clients import (
     CLARITY,
     NOWHERE,
@@ -173,7 +173,7 @@ def test_every_listed_value_of_topaz_is_accepted(
     assert apiframe.get(f"/jobs/{job_id}").json()["input"] == expected
 
 
-def test_faces_are_enhanced_as_asked_once_the_detector_is_installed(
+def test_faces_are_enhanced_as_asked_once_the_weights_are_installed(
     tmp_path: Path, photo: str
 ) -> None:
     asked: dict[str, Any] = {
@@ -181,10 +181,12 @@ def test_faces_are_enhanced_as_asked_once_the_detector_is_installed(
         "face_enhance_strength": 0.5,
         "face_enhance_creativity": 0.25,
     }
-    with running(tmp_path) as service:
+    restorer = restoreformer("ab" * 32)
+    with running(tmp_path, face_restorer=restorer) as service:
         apiframe = Apiframe(service, service.account())
-        assert apiframe.topaz(photo, **asked).status_code == 503
-        present(YUNET, folder=tmp_path / "weights")  # pulled while the service runs
+        for weights in (YUNET, restorer):  # they are pulled while the service runs
+            assert apiframe.topaz(photo, **asked).status_code == 503
+            present(weights, folder=tmp_path / "weights")
         job_id = apiframe.submitted(photo, **asked)
         assert apiframe.get(f"/jobs/{job_id}").json()["input"].items() >= asked.items()
         (job,) = apiframe.left().jobs
@@ -197,7 +199,7 @@ def test_without_being_asked_no_face_is_touched(apiframe: Apiframe, photo: str) 
     assert job.params.faces is None
 
 
-def test_faces_without_a_detector_cost_nothing_and_leave_nothing(
+def test_faces_without_their_weights_cost_nothing_and_leave_nothing(
     apiframe: Apiframe, photo: str
 ) -> None:
     before = apiframe.left()

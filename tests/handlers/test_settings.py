@@ -10,6 +10,7 @@ import pytest
 from billing.pricing import Prices
 from handlers.settings import Settings, SettingsError
 from inference.params import Treatment
+from inference.published import restoreformer
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -18,6 +19,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     assert settings.store_path == Path("data/enlarger.sqlite")
     assert settings.objects_path == Path("data/objects")
     assert settings.outbound_allow == ()
+    assert settings.face_restorer is None
     assert settings.webhook_hmac_key == "raw"
     assert settings.prices == Prices()
     assert settings.treatment == Treatment(is_guarded=False, reports_quality=True)
@@ -49,6 +51,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
             "outbound_allow",
             (ip_network("127.0.0.1/32"), ip_network("10.0.0.0/8")),
         ),
+        ("FACE_RESTORER_SHA256", "ab" * 32, "face_restorer", restoreformer("ab" * 32)),
         ("WORKERS", "4", "workers", 4),
         ("WORKERS", "0", "workers", 0),
         ("LEASE_S", "12.5", "lease_s", 12.5),

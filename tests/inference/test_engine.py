@@ -25,7 +25,7 @@ from inference.errors import (
 )
 from inference.networks.network import Network
 from inference.params import FaceParams, Factor, OutputFormat, UpscaleParams
-from inference.published import PHOTO, SECOND_PASS, X4PLUS, Weights
+from inference.published import PHOTO, SECOND_PASS, X4PLUS, Weights, restoreformer
 from tests.inference.drawings import file, noise, opened, scene, silent, turned
 from tests.inference.faces import dots
 from tests.inference.stand_ins import Broken, Nearest
@@ -204,12 +204,13 @@ class Striping(Nearest):
 
     def forward(self, picture: torch.Tensor) -> torch.Tensor:
         enlarged = super().forward(picture)
-        if picture.shape[2] < FACE_SOURCE_PX:
+        if picture.shape[2] > FACE_SOURCE_PX:
             enlarged[..., ::2] += 0.2
         return enlarged
 
 
 FACE_SOURCE_PX = 400
+RESTORER = restoreformer("00" * 32)
 
 
 def striping(weights: Weights, *, folder: Path) -> Network:  # noqa: ARG001
@@ -222,8 +223,12 @@ def test_faces_are_restored_where_they_are_and_nowhere_else(
 ) -> None:
     detector = dots.installed(tmp_path)
     engine = Engine(
-        device="cpu", weights_folder=tmp_path, load=striping, face_detector=detector
-    )  # fmt: skip
+        device="cpu",
+        weights_folder=tmp_path,
+        load=striping,
+        face_detector=detector,
+        face_restorer=RESTORER,
+    )
     black = dots.black(FACE_SOURCE_PX, FACE_SOURCE_PX)
     image = Image.fromarray(dots.with_dot(black, left=160, top=96, stride=16))
     if alpha is not None:
@@ -242,7 +247,7 @@ def test_faces_are_restored_where_they_are_and_nowhere_else(
 
 
 def test_faces_without_a_detector_are_told(tmp_path: Path) -> None:
-    engine = Engine(device="cpu", weights_folder=tmp_path)
+    engine = Engine(device="cpu", weights_folder=tmp_path, face_restorer=RESTORER)
     faces = FaceParams(strength=1, creativity=0)
     wanted = params(2).model_copy(update={"faces": faces})
     with pytest.raises(WeightsMissing, match="yunet"):

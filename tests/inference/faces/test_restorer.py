@@ -13,21 +13,20 @@ from inference.faces.restorer import FaceRestorer, Faces
 from inference.networks.network import Network
 from inference.params import FaceParams
 from inference.picture import Picture
-from inference.published import X4PLUS, Weights, restoreformer
+from inference.published import YUNET, Weights, restoreformer
 from tests.inference.faces import dots
 from tests.inference.stand_ins import Nearest
-from tests.weights import present
 
 SCALE = 4
 FULL = FaceParams(strength=1, creativity=1)
 
 
 class Striped(Nearest):
-    """Adds fine stripes: detail that was not there."""
+    """Adds stripes of eight pixels: detail that was not there."""
 
     def forward(self, picture: Tensor) -> Tensor:
         enlarged = super().forward(picture)
-        enlarged[..., ::2] += 0.05
+        enlarged[..., torch.arange(enlarged.shape[-1]) % 16 < 8] += 0.05
         return enlarged
 
 
@@ -51,33 +50,33 @@ def portrait(*, left: int = 64, top: int = 96) -> dots.Pixels:
 def restored(picture: dots.Pixels, *, strength: float, creativity: float = 1) -> dots.Pixels:
     """The picture, its pixels repeated, with its faces restored with stripes."""
     faces = FaceParams(strength=strength, creativity=creativity)
-    patches = restorer(Striped(SCALE)).patches(Picture(picture), scale=SCALE, faces=faces)
+    patches = restorer(Striped(1)).patches(Picture(picture), scale=SCALE, faces=faces)
     rows = picture.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
     paste(patches, rows, top_px=0)
     return rows
 
 
 def test_a_patch_lies_where_its_face_is_in_the_enlarged_picture() -> None:
-    (patch,) = restorer(Nearest(SCALE)).patches(Picture(portrait()), scale=SCALE, faces=FULL)
+    (patch,) = restorer(Nearest(1)).patches(Picture(portrait()), scale=SCALE, faces=FULL)
     square = (72 * SCALE, 40 * SCALE, 64 * SCALE, 64 * SCALE)
     placed = (patch.top_px, patch.left_px, patch.height_px, patch.width_px)
     np.testing.assert_allclose(placed, square, atol=2)
 
 
-def test_the_network_gets_the_square_as_much_smaller_as_it_enlarges() -> None:
-    network = Nearest(SCALE)
+def test_the_network_gets_the_face_in_its_square() -> None:
+    network = Nearest(1)
     restorer(network).patches(Picture(portrait()), scale=2, faces=FULL)
-    assert network.shapes == [(1, 3, 512 // SCALE, 512 // SCALE)]
+    assert network.shapes == [(1, 3, 512, 512)]
 
 
 def test_a_patch_is_kept_no_larger_than_it_will_be_shown() -> None:
-    (patch,) = restorer(Nearest(SCALE)).patches(Picture(portrait()), scale=SCALE, faces=FULL)
+    (patch,) = restorer(Nearest(1)).patches(Picture(portrait()), scale=SCALE, faces=FULL)
     assert patch.colour.shape == (3, 64 * SCALE, 64 * SCALE)
 
 
 def test_a_picture_without_faces_gets_no_patches() -> None:
     nobody = Picture(dots.black(200, 200))
-    assert restorer(Nearest(SCALE)).patches(nobody, scale=SCALE, faces=FULL) == []
+    assert restorer(Nearest(1)).patches(nobody, scale=SCALE, faces=FULL) == []
 
 
 def test_a_strength_of_nothing_leaves_the_picture_as_it_is() -> None:
@@ -99,12 +98,19 @@ def test_nothing_outside_the_faces_is_changed() -> None:
     assert not changed.any()
 
 
-def test_a_face_that_has_more_pixels_than_the_network_gets_is_left_alone() -> None:
-    assert restorer(Nearest(16)).patches(Picture(portrait()), scale=SCALE, faces=FULL) == []
+def test_a_face_that_has_more_pixels_than_the_square_is_left_alone() -> None:
+    large = dots.black(1400, 1400)
+    large[512:768, 512:768] = dots.DOTS[32]  # a square of 1,024 pixels, and some of 128 around it
+    detector = dots.detector()
+    sizes = [face.box[2] - face.box[0] for face in detector.faces(large)]
+    patches = restorer(Nearest(1)).patches(Picture(large), scale=1, faces=FULL)
+    assert [patch.width_px for patch in patches] == pytest.approx(
+        [size for size in sizes if size <= 512], abs=2
+    )
 
 
 def test_a_face_at_the_picture_s_edge_is_restored_as_far_as_it_shows() -> None:
-    (patch,) = restorer(Nearest(SCALE)).patches(
+    (patch,) = restorer(Nearest(1)).patches(
         Picture(portrait(left=0, top=176)), scale=SCALE, faces=FULL
     )
     assert patch.left_px == 0
@@ -115,50 +121,36 @@ def test_a_face_at_the_picture_s_edge_is_restored_as_far_as_it_shows() -> None:
 
 def test_a_sixteen_bit_picture_is_restored_as_its_eight_bit_twin() -> None:
     deep = portrait().astype(np.uint16) * 257
-    (patch,) = restorer(Nearest(SCALE)).patches(Picture(deep), scale=SCALE, faces=FULL)
-    (twin,) = restorer(Nearest(SCALE)).patches(Picture(portrait()), scale=SCALE, faces=FULL)
+    (patch,) = restorer(Nearest(1)).patches(Picture(deep), scale=SCALE, faces=FULL)
+    (twin,) = restorer(Nearest(1)).patches(Picture(portrait()), scale=SCALE, faces=FULL)
     torch.testing.assert_close(patch.colour, twin.colour)
 
 
 def test_a_network_that_gives_no_numbers_is_no_restorer() -> None:
     with pytest.raises(NotANumber):
-        restorer(Undefined(SCALE)).patches(Picture(portrait()), scale=SCALE, faces=FULL)
+        restorer(Undefined(1)).patches(Picture(portrait()), scale=SCALE, faces=FULL)
 
 
-class Shelf:
-    """Gives the same network for any weights, and notes which were asked for."""
-
-    def __init__(self) -> None:
-        self.asked: list[Weights] = []
-
-    def __call__(self, weights: Weights) -> Network:
-        self.asked.append(weights)
-        return Nearest(SCALE)
+RESTORER = restoreformer("ab" * 32)
 
 
-def test_without_a_restorer_of_its_own_the_picture_s_network_restores(tmp_path: Path) -> None:
-    shelf = Shelf()
-    faces = Faces(tmp_path, network_of=shelf, detector=dots.installed(tmp_path))
-    faces.restorer(X4PLUS)
-    assert shelf.asked == [X4PLUS]
+def network_of(weights: Weights) -> Network:
+    assert weights == RESTORER
+    return Nearest(1)
 
 
-def test_restoreformer_restores_once_an_operator_states_its_hash(tmp_path: Path) -> None:
-    shelf = Shelf()
-    present(restoreformer("ab" * 32), folder=tmp_path)
-    row = dots.installed(tmp_path)
-    faces = Faces(tmp_path, network_of=shelf, restorer_sha256="ab" * 32, detector=row)
-    faces.restorer(X4PLUS)
-    assert [(weights.architecture, weights.sha256) for weights in shelf.asked] == [
-        ("restoreformer", "ab" * 32)
-    ]
+def test_the_restorer_that_is_set_restores(tmp_path: Path) -> None:
+    detector = dots.installed(tmp_path)
+    faces = Faces(tmp_path, network_of=network_of, detector=detector, restorer=RESTORER)
+    assert faces.restorer().patches(Picture(dots.black(64, 64)), scale=1, faces=FULL) == []
 
 
-def test_a_stated_restorer_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
-    with pytest.raises(WeightsMissing, match=r"RestoreFormer\+\+"):
-        Faces(tmp_path, network_of=Shelf(), restorer_sha256="ab" * 32)
+def test_without_a_restorer_faces_cannot_be_enhanced(tmp_path: Path) -> None:
+    detector = dots.installed(tmp_path)
+    with pytest.raises(WeightsMissing):
+        Faces(tmp_path, network_of=network_of, detector=detector, restorer=None).restorer()
 
 
-def test_a_detector_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_without_the_detector_faces_cannot_be_enhanced(tmp_path: Path) -> None:
     with pytest.raises(WeightsMissing, match="yunet"):
-        Faces(tmp_path, network_of=Shelf()).restorer(X4PLUS)
+        Faces(tmp_path, network_of=network_of, detector=YUNET, restorer=RESTORER).restorer()
