@@ -7,8 +7,7 @@ from torch.nn import functional as F
 from inference.checkpoints import ARCHITECTURES
 from inference.networks.builtin import WIDTHS, BuiltIn
 from inference.networks.dat import DAT
-from inference.networks.dat_attention import Form, WindowAttention
-from inference.networks.dysample import DySample
+from inference.networks.dat_attention import Form
 from inference.networks.network import Network
 from inference.networks.realplksr import RealPLKSR
 from inference.networks.rrdbnet import RRDBNet
@@ -169,31 +168,6 @@ def test_three_convolutions_and_a_skip_are_fused_into_one() -> None:
     mixed = F.conv2d(F.conv2d(mixed, middle, biases[1]), last, biases[2]) + F.conv2d(picture, skip)
     made = SPAN.from_state(state).conv_1(picture)
     torch.testing.assert_close(made, mixed, rtol=1e-4, atol=1e-4)
-
-
-def test_shifted_windows_do_not_look_across_the_edges() -> None:
-    torch.manual_seed(0)
-    form = Form(channels=32, heads=2, window=(4, 8))
-    attention = WindowAttention(form, window=form.window, is_shifted=True)
-    before = torch.rand(1, 8, 16, 16)
-    right, bottom = before.clone(), before.clone()
-    right[:, :, 15], bottom[:, 7] = 0, 0  # what the shift brings beside the first column and row
-    out, of_right, of_bottom = (attention(each, each, each) for each in (before, right, bottom))
-    torch.testing.assert_close(of_right[:, :, :4], out[:, :, :4])
-    torch.testing.assert_close(of_bottom[:, :2], out[:, :2])
-    assert not torch.allclose(of_right[:, :, 12:15], out[:, :, 12:15])
-    assert not torch.allclose(of_bottom[:, 6], out[:, 6])
-
-
-@pytest.mark.parametrize("scale", [2, 3])
-def test_sampling_at_a_regular_grid_s_places_is_bilinear(scale: int) -> None:
-    sampler = DySample(12, scale=scale, groups=4).requires_grad_(False)
-    for parameter in sampler.offset.parameters():
-        torch.nn.init.zeros_(parameter)
-    maps = torch.rand(2, 12, 5, 7)
-    grown = F.interpolate(maps, scale_factor=float(scale), mode="bilinear")
-    assert sampler.end_conv is not None
-    torch.testing.assert_close(sampler(maps), sampler.end_conv(grown))
 
 
 def test_every_architecture_is_in_the_catalogues_list() -> None:
