@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from inference.metadata import kept_icc
+from inference import profiles
 from inference.picture import Samples
 
 Pixels = NDArray[np.uint8]
@@ -20,7 +20,7 @@ _SPACES = {"L": b"GRAY", "LA": b"GRAY", "RGB": b"RGB ", "RGBA": b"RGB ", "CMYK":
 
 def as_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     """RGB by the picture's profile; by the plain formula where that is missing or invalid."""
-    if kept_icc(icc, space=_SPACES.get(image.mode, b"")) is None or icc is None:
+    if profiles.kept(icc, space=_SPACES.get(image.mode, b"")) is None or icc is None:
         return image.convert("RGB")
     try:
         converted = ImageCms.profileToProfile(
@@ -71,7 +71,7 @@ def _halved(colour: Samples, known: NDArray[np.bool_]) -> tuple[Samples, NDArray
     padded = np.pad(colour, [*odd, (0, 0)][: colour.ndim])
     mask = known[..., None] if colour.ndim == 3 else known
     corners = [(slice(top, None, 2), slice(left, None, 2)) for top in (0, 1) for left in (0, 1)]
-    total = sum((padded * mask)[corner].astype(np.uint32) for corner in corners)
+    total = sum((padded[corner] * mask[corner]).astype(np.uint32) for corner in corners)
     count = sum(mask[corner].astype(np.uint32) for corner in corners)
     mean: NDArray[Any] = (total + count // 2) // np.maximum(count, 1)
     kept = mean.astype(np.uint8) if colour.dtype == np.uint8 else mean.astype(np.uint16)

@@ -1,45 +1,42 @@
 """The outsides of image files: which format it is, and whether the file is all there.
 
-Nothing is decoded here. Each walk steps over the parts of a file by their stated lengths.
+Nothing is decoded here.
 """
-
-from typing import NamedTuple
 
 from inference.errors import CorruptImage, NotAnImage, TruncatedImage
 from inference.params import OutputFormat
-from inference.tiff_header import is_tiff
+from inference.png_header import SIGNATURE
+from inference.tiff_directory import begins_as_tiff
 
 MAX_PARTS = 65_536
-"""More JPEG segments or PNG chunks than any honest file has."""
+MAX_EXIF_PARTS = 16
+MAX_SCANS = 100
+"""More segments, parts of EXIF and scans than any honest JPEG has.
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+Decoders work through the whole picture for every scan, and copy all of EXIF for every part.
+"""
+
 _JPEG_STANDALONE = {0x01, *range(0xD0, 0xD8)}  # TEM and RSTn: markers without a length
-_SOS, _EOI, _FILL = 0xDA, 0xD9, 0xFF
+_SOS, _EOI, _FILL, _APP1 = 0xDA, 0xD9, 0xFF, 0xE1
 
 
-class Container(NamedTuple):
-    """A complete file. `late_exif` is a PNG's eXIf chunk, which may follow the pixels.
+def inspect(data: bytes) -> OutputFormat:
+    """What kind of file this is. Raises `NotAnImage`, `TruncatedImage` or `CorruptImage`.
 
-    A TIFF's parts may lie anywhere; whether they are there shows when they are read.
+    Of PNG and TIFF only the beginning is looked at: what is missing shows when their headers are
+    read.
     """
-
-    format: OutputFormat
-    late_exif: bytes | None = None
-
-
-def inspect(data: bytes) -> Container:
-    """What kind of file this is. Raises `NotAnImage`, `TruncatedImage` or `CorruptImage`."""
     if data.startswith(b"\xff\xd8\xff"):
         _walk_jpeg(data)
-        return Container("jpg")
-    if data.startswith(_PNG_SIGNATURE):
-        return Container("png", late_exif=_walk_png(data))
+        return "jpg"
+    if data.startswith(SIGNATURE):
+        return "png"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         if len(data) < 8 + int.from_bytes(data[4:8], "little"):
             raise TruncatedImage
-        return Container("webp")
-    if is_tiff(data):
-        return Container("tiff")
+        return "webp"
+    if begins_as_tiff(data):
+        return "tiff"
     raise NotAnImage
 
 
@@ -48,7 +45,7 @@ def _walk_jpeg(data: bytes) -> None:
 
     Inside a scan 0xFF is always followed by 0x00 or by a marker, so the end cannot be mistaken.
     """
-    at = 2
+    at, exif_parts = 2, 0
     for _ in range(MAX_PARTS):
         if at + 4 > len(data):
             raise TruncatedImage
@@ -58,29 +55,14 @@ def _walk_jpeg(data: bytes) -> None:
         if marker == _SOS:
             if data.find(bytes((0xFF, _EOI)), at) < 0:
                 raise TruncatedImage
+            if exif_parts > MAX_EXIF_PARTS or data.count(bytes((0xFF, _SOS)), at) > MAX_SCANS:
+                raise CorruptImage
             return
         if marker == _FILL:
             at += 1
         elif marker in _JPEG_STANDALONE:
             at += 2
         else:
+            exif_parts += marker == _APP1 and data[at + 4 : at + 8] == b"Exif"
             at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    raise CorruptImage
-
-
-def _walk_png(data: bytes) -> bytes | None:
-    """From chunk to chunk up to IEND; the eXIf chunk's content, if there is one."""
-    exif = None
-    at = len(_PNG_SIGNATURE)
-    for _ in range(MAX_PARTS):
-        length = int.from_bytes(data[at : at + 4], "big")
-        end = at + 12 + length
-        if end > len(data):
-            raise TruncatedImage
-        kind = data[at + 4 : at + 8]
-        if kind == b"IEND":
-            return exif
-        if kind == b"eXIf":
-            exif = data[at + 8 : at + 8 + length]
-        at = end
     raise CorruptImage

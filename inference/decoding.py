@@ -1,10 +1,12 @@
 """Files into pictures: upright samples of 8 or 16 bits, and the metadata that may go along.
 
-JPEG and WebP are read by Pillow. PNG, TIFF and whatever is in CMYK are read by libvips, which keeps
-16 bits and every kind of transparency, and has a press's profile for inks that come without one.
+JPEG and WebP are read by Pillow. PNG and TIFF are read by libvips, which keeps 16 bits and every
+kind of transparency; it also converts CMYK, since it has a profile for inks that come without one.
+Neither gets to see EXIF or XMP.
 """
 
 import logging
+import struct
 from typing import Any
 
 import numpy as np
@@ -12,20 +14,22 @@ import pyvips  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import Image
 
-from inference import metadata
+from inference import exif, png_colour, png_header, profiles, xmp
 from inference.errors import CorruptImage, UnsupportedImage
-from inference.images import opened
+from inference.images import OpenFile, opened
 from inference.params import MetadataPolicy
 from inference.picture import Metadata, Picture, Samples
-from inference.tiff_header import TiffHeader
+from inference.png_header import PngHeader
+from inference.tiff_header import LAB, PHOTOMETRIC_RGB, TiffHeader
 
 log = logging.getLogger(__name__)
 
 pyvips.cache_set_max(0)  # every file is read once
 
-_MODES = ("L", "RGB", "RGBA")
+_OPTIONS = {"access": "sequential", "fail_on": "error"}
 _RGB_OF_BITS = {8: "srgb", 16: "rgb16"}
-_GREY, _RGB = ("b-w", "grey16"), ("srgb", "rgb", "rgb16")
+_BITS = {"uchar": 8, "ushort": 16}
+_COLOURS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb": 3, "rgb16": 3, "cmyk": 4}
 
 
 def decode(data: bytes, *, max_pixels: int, policy: MetadataPolicy) -> Picture:
@@ -35,66 +39,97 @@ def decode(data: bytes, *, max_pixels: int, policy: MetadataPolicy) -> Picture:
     `CorruptImage` for what only decoding finds, and `UnsupportedImage`.
     """
     with opened(data, max_pixels=max_pixels) as file:
-        if file.image is not None and file.image.mode in _MODES and file.format != "png":
-            samples, icc = _by_pillow(file.image)
-        else:
-            samples, icc = _by_vips(data, file.icc, tiff=file.tiff)
+        samples, icc = _read(data, file)
         described = Metadata(
-            icc=metadata.kept_icc(icc, space=b"GRAY" if samples.shape[2] < 3 else b"RGB "),
-            exif=metadata.kept_exif(file.exif, policy=policy),
-            xmp=metadata.kept_xmp(file.xmp, policy=policy),
+            icc=profiles.kept(icc, space=b"GRAY" if samples.shape[2] < 3 else b"RGB "),
+            exif=exif.kept(file.exif, policy=policy),
+            xmp=xmp.kept(file.xmp, policy=policy),
             density_ppi=file.density_ppi,
         )
-        turned = np.ascontiguousarray(_upright(samples, file.orientation))
-    return _picture(turned, described)
+    if samples.shape[:2] != (file.height_px, file.width_px):
+        raise CorruptImage
+    return _picture(np.ascontiguousarray(_upright(samples, file.orientation)), described)
+
+
+def _read(data: bytes, file: OpenFile) -> tuple[Samples, bytes | None]:
+    """(h, w, channels) of grey or RGB, with or without alpha, and the profile that describes it."""
+    header = file.header
+    try:
+        if isinstance(header, PngHeader):
+            image = pyvips.Image.pngload_buffer(png_header.bare(data), **_OPTIONS)
+            return _samples(image), png_colour.icc(header)
+        if isinstance(header, TiffHeader):
+            return _tiff(data, header)
+        return _by_pillow(header)
+    except pyvips.Error as error:
+        raise CorruptImage from error
 
 
 def _by_pillow(image: Image.Image) -> tuple[Samples, bytes | None]:
-    """(h, w, channels) of 8 bits, and the profile that describes them."""
+    if image.mode not in ("L", "RGB", "RGBA", "CMYK"):
+        raise UnsupportedImage(f"Pictures of the mode {image.mode} are not supported")
+    icc = image.info.get("icc_profile")
     pixels = np.asarray(image)
-    return (pixels if pixels.ndim == 3 else pixels[..., None]), image.info.get("icc_profile")
+    if image.mode == "CMYK":
+        inks = pyvips.Image.new_from_array(pixels, interpretation="cmyk")
+        return _samples(_as_srgb(inks, icc)), None
+    return (pixels if pixels.ndim == 3 else pixels[..., None]), icc
 
 
-def _by_vips(
-    data: bytes, icc: bytes | None, *, tiff: TiffHeader | None
-) -> tuple[Samples, bytes | None]:
-    try:
-        image = pyvips.Image.new_from_buffer(data, "", access="sequential", fail_on="error")
-        if tiff is not None:
-            image = _without_extras(image, tiff)
-        if image.format not in ("uchar", "ushort"):
-            raise UnsupportedImage(f"Samples of the type {image.format} are not supported")
-        if image.interpretation not in (*_GREY, *_RGB):
-            image, icc = _as_srgb(image, icc), None
-        samples: Samples = image.numpy()
-    except pyvips.Error as error:
-        raise CorruptImage from error
-    if samples.ndim == 2:
-        samples = samples[..., None]
-    if samples.shape[2] > 4:
-        raise UnsupportedImage(f"Pictures of {samples.shape[2]} channels are not supported")
-    return samples, icc
+def _tiff(data: bytes, header: TiffHeader) -> tuple[Samples, bytes | None]:
+    if header.photometric == LAB:  # libvips takes few kinds of Lab: it reads the bare numbers
+        place = struct.pack(f"{header.order}H", PHOTOMETRIC_RGB)
+        data = data[: header.photometric_at] + place + data[header.photometric_at + 2 :]
+    image = pyvips.Image.tiffload_buffer(data, **_OPTIONS)
+    if image.bands > header.shown_samples and image.bands == header.samples:
+        image = image.extract_band(0, n=header.shown_samples)
+    if header.photometric == LAB:
+        return _samples(_lab_as_srgb(image)), None
+    if image.interpretation == "cmyk":
+        # From its file it can be read only once, and must be twice where the profile is broken.
+        return _samples(_as_srgb(image.copy_memory(), header.icc)), None
+    return _samples(image), header.icc
 
 
-def _without_extras(image: Any, tiff: TiffHeader) -> Any:
-    """Colour and alpha; further channels are selections and the like, which do not show."""
-    kept = image.bands - tiff.extra_samples + (1 if tiff.has_alpha else 0)
-    if 0 < kept < image.bands:
-        image = image.extract_band(0, n=kept)
-    return image
+def _samples(image: Any) -> Samples:
+    if image.format not in _BITS or image.interpretation not in _COLOURS:
+        raise UnsupportedImage(f"Pictures of {image.interpretation} samples are not supported")
+    if not 0 <= image.bands - _COLOURS[image.interpretation] <= 1:
+        raise UnsupportedImage(f"Pictures of {image.bands} channels are not supported")
+    samples: Samples = image.numpy().reshape(image.height, image.width, image.bands)
+    return samples
 
 
 def _as_srgb(image: Any, icc: bytes | None) -> Any:
-    """By the picture's profile, if it has a valid one; else by the plain formula."""
-    bits = 16 if image.format == "ushort" else 8
-    space = {"cmyk": b"CMYK", "lab": b"Lab "}.get(image.interpretation, b"")
-    if metadata.kept_icc(icc, space=space) is not None:
-        image = image.copy_memory()  # it can be read only once, and the profile may be broken
+    """CMYK by the picture's profile, if it has a valid one; else by a usual press's."""
+    bits, inks = _BITS[image.format], image.extract_band(0, n=4)
+    alpha = image[4] if image.bands > 4 else None
+    if profiles.kept(icc, space=b"CMYK") is not None:
+        inks.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
         try:
-            return image.icc_transform("srgb", embedded=True, depth=bits).copy_memory()
+            converted = inks.icc_transform("srgb", embedded=True, depth=bits).copy_memory()
+            return _joined(converted, alpha)
         except pyvips.Error:
-            log.warning("a picture's %s profile is broken", image.interpretation)
-    return image.colourspace(_RGB_OF_BITS[bits])
+            log.warning("a picture's CMYK profile is broken")
+            inks.remove("icc-profile-data")
+    return _joined(inks.colourspace(_RGB_OF_BITS[bits]), alpha)
+
+
+def _lab_as_srgb(image: Any) -> Any:
+    """CIE L*a*b* as TIFF has it: the whole range for L*, and a* and b* with a sign."""
+    bits = _BITS[image.format]
+    half = 2 ** (bits - 1)
+    lightness = image[0] * (100 / (2 * half - 1))
+    opposed = [
+        (image[band] >= half).ifthenelse(image[band] - 2 * half, image[band]) * (128 / half)
+        for band in (1, 2)
+    ]
+    lab = lightness.bandjoin(opposed).copy(interpretation="lab")
+    return _joined(lab.colourspace(_RGB_OF_BITS[bits]), image[3] if image.bands > 3 else None)
+
+
+def _joined(colour: Any, alpha: Any) -> Any:
+    return colour if alpha is None else colour.bandjoin(alpha)
 
 
 def _upright(samples: Samples, orientation: int) -> NDArray[Any]:

@@ -1,180 +1,158 @@
-"""What a TIFF file says of its first picture: the directory of tags, read without decoding.
+"""What a TIFF file says of its first picture: the directory's tags, read without decoding.
 
 TIFF 6.0 (Adobe, 1992) and BigTIFF (Library of Congress, fdd000328).
 """
 
-import struct
 from typing import NamedTuple
 
 from inference.errors import AnimatedImage, CorruptImage, TruncatedImage, UnsupportedImage
+from inference.exif import Exif
+from inference.tiff_directory import SHORT, Field, TiffFile
 
-MAX_TAGS = 4096
-MAX_VALUES = 4 * 1024 * 1024
-"""The most that one tag may hold, in bytes: a profile, XMP, or where a million strips are."""
+MAX_SAMPLES = 8
+"""Of a pixel: colours, alpha, and a few channels that do not show."""
 
-_TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 5: "2I", 6: "b", 7: "s", 8: "h", 9: "i", 13: "I", 16: "Q"}
-_REDUCED = 1  # of NewSubfileType
+MAX_DIRECTORIES = 64
+MAX_TILE_PIXELS = 4096 * 4096
+"""A tile is decoded as a whole; one may be larger only in a picture that is."""
+
+_SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS = 254, 255, 256, 257, 258
+_COMPRESSION, _PHOTOMETRIC = 259, 262
+_SAMPLES, _INK_SET, _EXTRA, _FORMAT, _XMP, _ICC, _DNG = 277, 332, 338, 339, 700, 34675, 50706
+_STRIPS, _TILES, _TILE_SIDES = (273, 279), (324, 325), (322, 323)  # where they are, how long
+
+_REDUCED, _MASK = 1, 4  # of NewSubfileType
 _UNSIGNED = 1  # of SampleFormat
 _ALPHA = (1, 2)  # of ExtraSamples: colour multiplied by it, or not
-_PIXELS_PER_INCH = {2: 1.0, 3: 2.54}
-
-_SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 254, 256, 257, 258, 262
-_ORIENTATION, _SAMPLES, _XRES, _YRES, _RES_UNIT = 274, 277, 282, 283, 296
-_STRIPS, _TILES = (273, 279), (324, 325)  # where they are, and how long
-_EXTRA, _FORMAT, _XMP, _ICC = 338, 339, 700, 34675
-
-Tags = dict[int, tuple[int, ...] | bytes]
+_JPEG = 7
+_COMPRESSIONS = (1, 2, 3, 4, 5, _JPEG, 8, 32773, 32946)  # none, CCITT, LZW, JPEG, Deflate, PackBits
+PHOTOMETRIC_RGB, _INKS, _YCBCR, LAB = 2, 5, 6, 8
+_COLOURS = {0: 1, 1: 1, PHOTOMETRIC_RGB: 3, 3: 1, _INKS: 4, _YCBCR: 3, LAB: 3}
+"""How many samples each photometric interpretation has without the extra ones."""
 
 
 class TiffHeader(NamedTuple):
-    """`colour_samples` and `extra_samples` are numbers of channels; `orientation` is EXIF's."""
+    """Of `samples` a pixel, `shown_samples` are colour and alpha, the others selections and such.
+
+    `photometric_at` is the offset of the photometric interpretation's two bytes.
+    """
 
     width_px: int
     height_px: int
-    bits: int
-    colour_samples: int
-    extra_samples: int
-    has_alpha: bool
-    orientation: int
+    photometric: int
+    photometric_at: int
+    order: str
+    samples: int
+    shown_samples: int
     icc: bytes | None
     xmp: bytes | None
-    density_ppi: tuple[float, float] | None
-
-
-def is_tiff(data: bytes) -> bool:
-    """Whether a file begins as a TIFF does."""
-    return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    exif: Exif
 
 
 def read(data: bytes) -> TiffHeader:
     """The first picture's header.
 
-    Raises `TruncatedImage` or `CorruptImage`, `AnimatedImage` for further pages (but not for a
-    thumbnail), and `UnsupportedImage` for samples that are not unsigned integers of up to 16 bits.
+    Raises `TruncatedImage` or `CorruptImage`; `AnimatedImage` for further pages (but not for a
+    thumbnail or a mask); `UnsupportedImage` for a camera's raw file, for samples that are not
+    unsigned integers of 1, 2, 4, 8 or 16 bits, for rare compressions and rare kinds of colour.
     """
-    try:
-        tags, further = _directory(data, _first(data))
-        _check_complete(data, tags)
-        _check_pages(data, further)
-        return _header(tags)
-    except (struct.error, IndexError, KeyError, TypeError) as error:
-        raise CorruptImage from error
-
-
-def _header(tags: Tags) -> TiffHeader:
-    bits = set(_numbers(tags, _BITS, (1,)))
-    formats = set(_numbers(tags, _FORMAT, (_UNSIGNED,)))
-    if len(bits) != 1 or max(bits) > 16 or formats != {_UNSIGNED}:
-        raise UnsupportedImage(f"TIFF samples of {sorted(bits)} bits are not supported")
-    samples = _number(tags, _SAMPLES, 1)
-    extra = _numbers(tags, _EXTRA, ())
+    file = TiffFile(data)
+    fields, following = file.directory(file.first_at)
+    page = _Page(file, fields)
+    if _DNG in fields or page.is_reduced():
+        raise UnsupportedImage("A camera's raw files are not supported")
+    _check_still(file, following)
+    page.check_kind()
+    page.check_size()
+    page.check_complete(len(data))
     return TiffHeader(
-        width_px=_number(tags, _WIDTH),
-        height_px=_number(tags, _HEIGHT),
-        bits=max(bits),
-        colour_samples=samples - len(extra),
-        extra_samples=len(extra),
-        has_alpha=bool(extra) and extra[0] in _ALPHA,
-        orientation=_number(tags, _ORIENTATION, 1),
-        icc=_bytes(tags, _ICC),
-        xmp=_bytes(tags, _XMP),
-        density_ppi=_density(tags),
+        width_px=page.number(_WIDTH),
+        height_px=page.number(_HEIGHT),
+        photometric=page.number(_PHOTOMETRIC),
+        photometric_at=fields[_PHOTOMETRIC].at,
+        order=file.order,
+        samples=page.number(_SAMPLES, 1),
+        shown_samples=page.shown_samples(),
+        icc=page.content(_ICC),
+        xmp=page.content(_XMP),
+        exif=Exif(file, fields),
     )
 
 
-def _check_complete(data: bytes, tags: Tags) -> None:
-    """Every strip or tile must lie in the file."""
-    for offsets, sizes in (_STRIPS, _TILES):
-        places = zip(_numbers(tags, offsets, ()), _numbers(tags, sizes, ()), strict=False)
-        if any(place + size > len(data) for place, size in places):
-            raise TruncatedImage
+def _check_still(file: TiffFile, at: int) -> None:
+    """Further pictures may only be smaller copies of the first, or masks for it."""
+    for _ in range(MAX_DIRECTORIES):
+        if not at:
+            return
+        fields, at = file.directory(at)
+        page = _Page(file, fields)
+        if not page.is_reduced() and not page.number(_SUBFILE, 0) & _MASK:
+            raise AnimatedImage
+    raise CorruptImage
 
 
-def _check_pages(data: bytes, offset: int) -> None:
-    """A second picture may only be a smaller copy of the first."""
-    if not offset:
-        return
-    tags, _ = _directory(data, offset)
-    if not _number(tags, _SUBFILE, 0) & _REDUCED:
-        raise AnimatedImage
+class _Page:
+    """One picture's tags."""
 
+    def __init__(self, file: TiffFile, fields: dict[int, Field]) -> None:
+        self._file = file
+        self._fields = fields
 
-def _first(data: bytes) -> int:
-    order = _order(data)
-    if _is_big(data):
-        return int(struct.unpack_from(f"{order}Q", data, 8)[0])
-    return int(struct.unpack_from(f"{order}I", data, 4)[0])
+    def number(self, tag: int, default: int | None = None) -> int:
+        """A tag's first value; `CorruptImage` where it has none."""
+        values = self.numbers(tag, None if default is None else (default,))
+        if not values:
+            raise CorruptImage
+        return values[0]
 
+    def numbers(self, tag: int, default: tuple[int, ...] | None) -> tuple[int, ...]:
+        values = self._file.numbers(self._fields[tag]) if tag in self._fields else default
+        if values is None or min(values, default=0) < 0:
+            raise CorruptImage
+        return values
 
-def _directory(data: bytes, at: int) -> tuple[Tags, int]:
-    """The tags at an offset, and the offset of the next directory, or 0."""
-    order, is_big = _order(data), _is_big(data)
-    count_form, entry, inline, next_form = ("Q", 20, 8, "Q") if is_big else ("H", 12, 4, "I")
-    if at + struct.calcsize(f"{order}{count_form}") > len(data):
-        raise TruncatedImage
-    (count,) = struct.unpack_from(f"{order}{count_form}", data, at)
-    if count > MAX_TAGS:
-        raise CorruptImage
-    at += struct.calcsize(f"{order}{count_form}")
-    if at + count * entry + inline > len(data):
-        raise TruncatedImage
-    tags: Tags = {}
-    for place in range(at, at + count * entry, entry):
-        tag, kind, number = struct.unpack_from(f"{order}HH{next_form}", data, place)
-        if kind in _TYPES:
-            tags[tag] = _value(
-                data, place + entry - inline, kind=_TYPES[kind], number=number, inline=inline
-            )
-    (further,) = struct.unpack_from(f"{order}{next_form}", data, at + count * entry)
-    return tags, int(further)
+    def content(self, tag: int) -> bytes | None:
+        return self._file.content(self._fields[tag]) if tag in self._fields else None
 
+    def shown_samples(self) -> int:
+        """The colours, and alpha; a sample more than the colours that nothing is said of is it."""
+        colours = _COLOURS[self.number(_PHOTOMETRIC)]
+        more = self.number(_SAMPLES, 1) - colours
+        return colours + int(more > 0 and self.number(_EXTRA, _ALPHA[0]) in _ALPHA)
 
-def _value(
-    data: bytes, place: int, *, kind: str, number: int, inline: int
-) -> tuple[int, ...] | bytes:
-    order = _order(data)
-    size = struct.calcsize(f"{order}{kind}") * number
-    if size > MAX_VALUES:
-        raise CorruptImage
-    if size > inline:
-        (place,) = struct.unpack_from(f"{order}{'Q' if inline == 8 else 'I'}", data, place)
-    if place + size > len(data):
-        raise TruncatedImage
-    if kind == "s":
-        return data[place : place + size]
-    return struct.unpack_from(f"{order}{kind * number}", data, place)
+    def is_reduced(self) -> bool:
+        return bool(self.number(_SUBFILE, 0) & _REDUCED) or self.number(_OLD_SUBFILE, 0) == 2
 
+    def check_kind(self) -> None:
+        """What the samples are must be something that is taken."""
+        bits, samples = self.numbers(_BITS, (1,)), self.number(_SAMPLES, 1)
+        if set(self.numbers(_FORMAT, (_UNSIGNED,))) != {_UNSIGNED}:
+            raise UnsupportedImage("TIFF samples that are signed or floating are not supported")
+        if len(set(bits)) != 1 or bits[0] not in ((1, 2, 4, 8, 16) if samples == 1 else (8, 16)):
+            raise UnsupportedImage(f"TIFF samples of {bits[0]} bits are not supported")
+        if samples > MAX_SAMPLES:
+            raise UnsupportedImage(f"{samples} samples a pixel are not supported")
+        compression, photometric = self.number(_COMPRESSION, 1), self.number(_PHOTOMETRIC)
+        if compression not in _COMPRESSIONS:
+            raise UnsupportedImage(f"TIFF compression {compression} is not supported")
+        is_raw_ycbcr = photometric == _YCBCR and compression != _JPEG
+        is_other_ink = photometric == _INKS and self.number(_INK_SET, 1) != 1
+        if photometric == LAB and self._fields[_PHOTOMETRIC].type != SHORT:
+            raise CorruptImage
+        if photometric not in _COLOURS or is_raw_ycbcr or is_other_ink:
+            raise UnsupportedImage(f"TIFF pictures of the kind {photometric} are not supported")
+        if samples - len(self.numbers(_EXTRA, ())) < _COLOURS[photometric]:
+            raise CorruptImage
 
-def _density(tags: Tags) -> tuple[float, float] | None:
-    unit = _PIXELS_PER_INCH.get(_number(tags, _RES_UNIT, 2))
-    across, down = (_numbers(tags, tag, (0, 0)) for tag in (_XRES, _YRES))
-    if unit is None or not across[1] or not down[1]:
-        return None
-    return across[0] / across[1] * unit, down[0] / down[1] * unit
+    def check_size(self) -> None:
+        tile_px = [self.number(tag, 0) for tag in _TILE_SIDES]
+        width_px, height_px = self.number(_WIDTH), self.number(_HEIGHT)
+        if tile_px[0] * tile_px[1] > max(MAX_TILE_PIXELS, 4 * width_px * height_px):
+            raise CorruptImage
 
-
-def _number(tags: Tags, tag: int, default: int | None = None) -> int:
-    values = _numbers(tags, tag, None if default is None else (default,))
-    return values[0]
-
-
-def _numbers(tags: Tags, tag: int, default: tuple[int, ...] | None) -> tuple[int, ...]:
-    values = tags.get(tag, default)
-    if values is None or isinstance(values, bytes):
-        raise CorruptImage
-    return values
-
-
-def _bytes(tags: Tags, tag: int) -> bytes | None:
-    value = tags.get(tag)
-    if isinstance(value, tuple):
-        value = bytes(value) if all(0 <= each < 256 for each in value) else None
-    return value or None
-
-
-def _order(data: bytes) -> str:
-    return "<" if data[:2] == b"II" else ">"
-
-
-def _is_big(data: bytes) -> bool:
-    return data[2:4] in (b"+\0", b"\0+")
+    def check_complete(self, size_bytes: int) -> None:
+        """Every strip or tile must lie in the file."""
+        for offsets, sizes in (_STRIPS, _TILES):
+            places = zip(self.numbers(offsets, ()), self.numbers(sizes, ()), strict=False)
+            if any(at + length > size_bytes for at, length in places):
+                raise TruncatedImage

@@ -10,7 +10,9 @@ from zlib_ng import zlib_ng
 
 from inference.encoders.encoder import Rows
 from inference.encoders.parallel import ParallelEncoder
-from inference.encoders.tiff_directory import (
+from inference.exif import descriptive
+from inference.picture import Metadata
+from inference.tiff_directory import (
     LONG,
     LONG8,
     RATIONAL,
@@ -18,11 +20,9 @@ from inference.encoders.tiff_directory import (
     UNDEFINED,
     Directory,
     Entry,
-    descriptive,
     numbers,
     written,
 )
-from inference.picture import Metadata
 
 LEVEL = 4
 CLASSIC_BYTES = 4_000_000_000

@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from inference.encoders import open_encoder, tiff
-from inference.encoders.tiff_directory import descriptive
+from inference.exif import descriptive
 from inference.picture import Metadata
 from tests.inference.drawings import opened
 from tests.inference.encoders.encoded import SRGB, Bits, Channels, drawn, encoded, shape_of
