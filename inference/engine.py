@@ -21,7 +21,7 @@ from inference.faces.paste import paste
 from inference.faces.restorer import Faces
 from inference.networks.network import Network
 from inference.params import DeviceName, OutputFormat, UpscaleParams
-from inference.picture import Metadata, Picture, Samples
+from inference.picture import Picture, Samples
 from inference.published import YUNET
 from inference.quality import Quality, QualityMeter, Seams
 from inference.runner import Progress, run
@@ -96,7 +96,7 @@ class Engine:
         chosen = self._choice.of(params)
         picture = shown(decode(source, max_pixels=self._max_source_pixels, policy=params.metadata))
         shape = shape_of(picture, params)
-        metadata = enlarged_metadata(picture.metadata, params.factor)
+        metadata = picture.metadata.scaled(params.factor)
         with open_encoder(params.output_format, sink, shape=shape, metadata=metadata) as encoder:
             networks = [self._networks.get(each, bits=shape.bits) for each in chosen.weights]
             chain = Chain(networks, scale=params.factor, is_guarded=params.is_guarded)
@@ -185,14 +185,6 @@ def shape_of(picture: Picture, params: UpscaleParams) -> Shape:
         channels=(2 if has_alpha else 1) if picture.colour.ndim == 2 else (4 if has_alpha else 3),
         bits=bits_for(params.output_format, 16 if picture.colour.dtype == np.uint16 else 8),
     )
-
-
-def enlarged_metadata(metadata: Metadata, factor: int) -> Metadata:
-    """The same but for the density: a larger picture is printed at the same size."""
-    if metadata.density_ppi is None:
-        return metadata
-    across, down = metadata.density_ppi
-    return replace(metadata, density_ppi=(across * factor, down * factor))
 
 
 def seams(picture: Picture, chain: Chain, device: Device) -> Seams:
