@@ -47,8 +47,9 @@ class CreditsNotice(BaseModel):
 )
 def notice(request: Request, services: ServicesOf) -> CreditsNotice | Response:
     """The credits and licences of the networks that serve here, as their authors ask for them."""
-    used = in_use(services.weights_folder)
-    notices = [_noticed(weights, is_used=weights in used) for weights in ALL]
+    used = in_use(services.weights_folder, restorer=services.face_restorer)
+    restorer = () if services.face_restorer is None else (services.face_restorer,)
+    notices = [_noticed(weights, is_used=weights in used) for weights in (*ALL, *restorer)]
     notices.sort(key=lambda each: not each.in_use)
     if _wants_text(request.headers.get("accept", "")):
         return PlainTextResponse(_text(each for each in notices if each.in_use))

@@ -11,13 +11,15 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from handlers.stores import Data, Stores, usable_files
-from inference.catalogue import FACES, MODELS, Slot, needed, weights_path
+from inference.catalogue import MODELS, Slot, needed, weights_path
 from inference.downloads import Downloads, is_whole
 from inference.errors import DownloadError, ModelUnknown
 from inference.published import ALL, Weights
 
 FACES_SLOT = "faces"
 """What stands for face enhancement's weights where slots are named."""
+
+_FACE_ARCHITECTURES = ("yunet", "restoreformer")
 
 
 def add_weights(cli: typer.Typer, stores: Stores, *, rows: Sequence[Weights] = ALL) -> None:
@@ -32,7 +34,10 @@ def add_weights(cli: typer.Typer, stores: Stores, *, rows: Sequence[Weights] = A
 
 @dataclass(frozen=True)
 class WeightsCommands:
-    """The commands, on the folder that the settings name."""
+    """The commands, on the folder that the settings name.
+
+    To the catalogue's rows comes the face restorer's once an operator states its hash.
+    """
 
     stores: Stores
     rows: Sequence[Weights]
@@ -45,7 +50,7 @@ class WeightsCommands:
         """List the weights: licence, size, whether they are here, and what they are for."""
         folder = self.stores.settings(data).weights_path
         with usable_files():
-            shown = [_shown(weights, folder) for weights in self.rows]
+            shown = [_shown(weights, folder) for weights in self._rows(data)]
         if as_json:
             typer.echo(json.dumps(shown, indent=2))
             return
@@ -70,7 +75,8 @@ class WeightsCommands:
         """Download weights; what is there already is only verified. Exit 1 if any is not had."""
         if bool(names) == everything:
             raise ModelUnknown("Name weights or slots as `enlarger weights list` shows, or --all")
-        wanted = [*self.rows] if names is None else self._named(names)
+        rows = self._rows(data)
+        wanted = rows if names is None else _named(names, rows)
         downloads = Downloads(self.stores.settings(data).weights_path)
         have_failed = False
         for weights in wanted:
@@ -87,27 +93,33 @@ class WeightsCommands:
     def verify(self, data: Data = None) -> None:
         """Read every file that is here, and exit 1 if one is not what the catalogue names."""
         folder = self.stores.settings(data).weights_path
+        rows = self._rows(data)
         with usable_files():
-            here = [each for each in self.rows if _is_expected(each, folder)]
+            here = [each for each in rows if _is_expected(each, folder)]
             bad = [each for each in here if not is_whole(each, folder)]
         for weights in bad:
             path = weights_path(weights, folder)
             typer.echo(f"{weights.id}: {path} is not the file that the catalogue names")
         if bad:
             raise typer.Exit(1)
-        typer.echo(f"{len(here)} of {len(self.rows)} files are here, and all of them verify")
+        typer.echo(f"{len(here)} of {len(rows)} files are here, and all of them verify")
 
-    def _named(self, names: Sequence[str]) -> Sequence[Weights]:
-        """What the names stand for, twins included, each once."""
-        by_name = {weights.id: [each.id for each in weights.files] for weights in self.rows}
-        for name, slot in _slots():
-            by_name[name] = [weights.id for weights in needed(slot)]
-        by_name[FACES_SLOT] = [weights.id for weights in FACES]
-        unknown = [name for name in names if name not in by_name]
-        if unknown:
-            raise ModelUnknown(f"There are no weights and no slot named {', '.join(unknown)}")
-        wanted = {weights_id for name in names for weights_id in by_name[name]}
-        return [weights for weights in self.rows if weights.id in wanted]
+    def _rows(self, data: Data) -> Sequence[Weights]:
+        restorer = self.stores.settings(data).face_restorer
+        return self.rows if restorer is None else [*self.rows, restorer]
+
+
+def _named(names: Sequence[str], rows: Sequence[Weights]) -> Sequence[Weights]:
+    """What the names stand for, twins included, each once."""
+    by_name = {weights.id: [each.id for each in weights.files] for weights in rows}
+    for name, slot in _slots():
+        by_name[name] = [weights.id for weights in needed(slot)]
+    by_name[FACES_SLOT] = [weights.id for weights in rows if _is_for_faces(weights)]
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        raise ModelUnknown(f"There are no weights and no slot named {', '.join(unknown)}")
+    wanted = {weights_id for name in names for weights_id in by_name[name]}
+    return [weights for weights in rows if weights.id in wanted]
 
 
 def _pulled(downloads: Downloads, weights: Weights) -> bool:
@@ -154,7 +166,11 @@ def _uses(weights: Weights) -> Sequence[str]:
         for name, slot in _slots()
         if weights in needed(slot) or any(weights in each for each in slot.fallback.values())
     ]
-    return [*slots, FACES_SLOT] if weights in FACES else slots
+    return [*slots, FACES_SLOT] if _is_for_faces(weights) else slots
+
+
+def _is_for_faces(weights: Weights) -> bool:
+    return weights.architecture in _FACE_ARCHITECTURES
 
 
 def _slots() -> Iterator[tuple[str, Slot]]:

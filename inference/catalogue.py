@@ -163,7 +163,7 @@ def has_faces(folder: Path, *, restorer: Weights | None) -> bool:
     return restorer is not None and all(is_present(each, folder) for each in (*FACES, restorer))
 
 
-def in_use(folder: Path) -> frozenset[Weights]:
+def in_use(folder: Path, *, restorer: Weights | None = None) -> frozenset[Weights]:
     """Every file that serves something here, built-in ones and twins included."""
     served = (
         serving(slot, factor, folder=folder).weights
@@ -171,7 +171,7 @@ def in_use(folder: Path) -> frozenset[Weights]:
         for slot in model.slots.values()
         for factor in slot.fallback
     )
-    faces = (weights for weights in FACES if is_present(weights, folder))
+    faces = (*FACES, restorer) if restorer and has_faces(folder, restorer=restorer) else ()
     named = chain(chain.from_iterable(served), faces)
     return frozenset(each for weights in named for each in weights.files)
 

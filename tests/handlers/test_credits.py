@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from inference.catalogue import TOPAZ, needed
-from inference.published import ALL, GENERAL, GENERAL_WDN, WEB_PHOTO, X2PLUS, X4PLUS
+from inference.published import (
+    ALL,
+    GENERAL,
+    GENERAL_WDN,
+    WEB_PHOTO,
+    X2PLUS,
+    X4PLUS,
+    YUNET,
+    restoreformer,
+)
 from tests.running import Running, running
 from tests.weights import present
 
@@ -50,6 +59,15 @@ def test_only_what_is_pulled_is_in_use_besides_the_built_in_networks(service: Ru
     assert in_use(service) == built_in
     present(GENERAL, GENERAL_WDN, folder=service.services.weights_folder)
     assert in_use(service) == built_in | {GENERAL.id, GENERAL_WDN.id}
+
+
+def test_what_restores_faces_is_credited_once_an_operator_has_chosen_it(tmp_path: Path) -> None:
+    restorer = restoreformer("ab" * 32)
+    with running(tmp_path, face_restorer=restorer) as service:
+        present(YUNET, folder=service.services.weights_folder)
+        assert not {YUNET.id, restorer.id} & in_use(service)
+        present(restorer, folder=service.services.weights_folder)
+        assert {YUNET.id, restorer.id} <= in_use(service)
 
 
 def test_what_is_in_use_comes_first(service: Running) -> None:

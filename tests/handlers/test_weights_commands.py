@@ -38,9 +38,9 @@ def source() -> Iterator[Source]:
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs `enlarger weights …` in this process, over rows of the test's own."""
 
-    def run_command(*words: str, rows: Sequence[Weights] = ALL) -> Done:
+    def run_command(*words: str, rows: Sequence[Weights] = ALL, **settings: str) -> Done:
         cli = typer.Typer()
-        stores = Stores({"ENLARGER_DATA": str(tmp_path)}, local_app.open_store)
+        stores = Stores({"ENLARGER_DATA": str(tmp_path), **settings}, local_app.open_store)
         add_weights(cli, stores, rows=rows)
         cli.callback()(lambda: None)
         with pytest.raises(SystemExit) as end:
@@ -97,6 +97,19 @@ def test_a_pull_by_slot_has_all_that_it_wants_twins_included(run: Command, sourc
     done = run("pull", "text-refine", rows=rows)
     assert done.stdout == "realesr-general-x4v3: pulled\nrealesr-general-wdn-x4v3: pulled\n"
     assert listed(run, rows)["realesrgan-x4plus"]["state"] == "not pulled"
+
+
+def test_the_face_restorer_is_listed_with_the_hash_that_an_operator_states(run: Command) -> None:
+    assert "restoreformer-plus-plus" not in listed(run)
+    done = run("list", "--json", ENLARGER_FACE_RESTORER_SHA256="ab" * 32)
+    *_, restorer = json.loads(done.stdout)
+    assert (restorer["id"], restorer["sha256"]) == ("restoreformer-plus-plus", "ab" * 32)
+    assert (restorer["state"], restorer["slots"]) == ("not pulled", ["faces"])
+
+
+def test_a_pull_of_faces_has_what_finds_them(run: Command, source: Source) -> None:
+    rows = [replace(source.row(), id="finder", architecture="yunet"), source.row()]
+    assert run("pull", "faces", rows=rows).stdout == "finder: pulled\n"
 
 
 def test_a_pull_of_everything_goes_on_after_a_failure(run: Command, source: Source) -> None:
