@@ -71,6 +71,8 @@ def _by_pillow(image: Image.Image) -> tuple[Samples, bytes | None]:
     icc = image.info.get("icc_profile")
     pixels = np.asarray(image)
     if image.mode == "CMYK":
+        if "adobe" not in image.info:  # Pillow takes all inks for inverted, as Adobe stores them
+            pixels = ~pixels
         inks = pyvips.Image.new_from_array(pixels, interpretation="cmyk")
         return _samples(_as_srgb(inks, icc)), None
     return (pixels if pixels.ndim == 3 else pixels[..., None]), icc

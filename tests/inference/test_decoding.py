@@ -11,6 +11,7 @@ from inference.errors import CorruptImage
 from inference.picture import Picture
 from tests.inference.drawings import (
     MAX_PIXELS,
+    chunk,
     cmyk_icc,
     file,
     grey_icc,
@@ -134,6 +135,14 @@ def test_a_palettes_transparency_becomes_alpha() -> None:
     assert {0, 128} < set(seen.flat)
 
 
+def test_an_index_beyond_the_palette_is_some_colour_of_it() -> None:
+    palette = chunk(b"PLTE", b"abcdef")
+    plain = png(2, 1, depth=8, colour_type=3, rows=b"\0\0\5")
+    assert read(plain[:33] + palette + plain[33:]).colour[0, 0].tolist() == [*b"abc"]
+    with pytest.raises(CorruptImage):
+        read(plain)  # no palette at all
+
+
 @pytest.mark.parametrize("format_", ["JPEG", "TIFF"])
 def test_cmyk_becomes_srgb_by_its_profile(format_: str) -> None:
     inks = Image.new("CMYK", (8, 8), (200, 30, 60, 10))
@@ -152,6 +161,27 @@ def test_cmyk_without_a_usable_profile_becomes_rgb_all_the_same(
     red, green, blue = picture.colour[0, 0]
     assert red < 60 < min(green, blue)
     assert picture.metadata.icc is None
+
+
+def test_inks_may_be_stored_the_other_way_round() -> None:
+    """Adobe's programs invert them, and say so in a marker; YCCK is made of inverted ones."""
+    inks = Image.new("CMYK", (8, 8), (200, 30, 60, 10))
+    data = file(inks, "JPEG", quality=95)
+    at = data.index(b"\xff\xee\x00\x0eAdobe")
+    inverted = decoded(inks, "JPEG", quality=95).colour[0, 0].astype(int)
+    straight = read(data[:at] + data[at + 16 :]).colour[0, 0].astype(int)
+    plain = decoded(inks, "TIFF").colour[0, 0].astype(int)
+    assert np.abs(inverted - plain).max() <= 4
+    assert np.abs(straight - plain).max() > 60
+
+
+def test_a_profile_whose_tables_are_nonsense_is_not_used() -> None:
+    icc = cmyk_icc(128)
+    icc = icc[:-600] + bytes(len(icc[-600:]))
+    spoiled = icc.replace(b"mft1", b"mft9")
+    inks = Image.new("CMYK", (8, 8), (200, 30, 60, 10))
+    picture = decoded(inks, "TIFF", icc_profile=spoiled)
+    assert np.array_equal(picture.colour, decoded(inks, "TIFF").colour)
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -177,3 +207,31 @@ def test_damage_inside_is_corrupt(format_: str, part: bytes) -> None:
     at = data.index(part) + 8
     with pytest.raises(CorruptImage):
         read(data[:at] + bytes([255]) * 40 + data[at + 40 :])
+
+
+def test_bad_checksums_are_corrupt() -> None:
+    data = bytearray(png(2, 1, depth=8, colour_type=0, rows=b"\0ab"))
+    for at in (29, len(data) - 13):  # IHDR's and IDAT's
+        damaged = data.copy()
+        damaged[at] ^= 1
+        with pytest.raises(CorruptImage):
+            read(bytes(damaged))
+
+
+def test_too_few_and_too_many_rows() -> None:
+    with pytest.raises(CorruptImage):
+        read(png(2, 3, depth=8, colour_type=0, rows=b"\0ab"))
+    assert read(png(2, 1, depth=8, colour_type=0, rows=b"\0ab" * 9)).colour.tolist() == [[97, 98]]
+
+
+def test_progressive_pictures_are_read_like_plain_ones() -> None:
+    plain = decoded(scene(40, 24), "JPEG").colour
+    assert np.array_equal(decoded(scene(40, 24), "JPEG", progressive=True).colour, plain)
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_single_pixel_keeps_its_shape(mode: str, format_: str) -> None:
+    picture = decoded(Image.new(mode, (1, 1)), format_)
+    is_grey = mode == "L" and format_ != "WEBP"
+    assert picture.colour.shape == ((1, 1) if is_grey else (1, 1, 3))

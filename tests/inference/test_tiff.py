@@ -97,6 +97,48 @@ def test_further_channels_are_not_shown() -> None:
     assert picture.alpha is None
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_inks_keep_their_alpha(dtype: Any) -> None:
+    full = np.iinfo(dtype).max
+    stored = np.zeros((5, 7, 5), dtype)
+    stored[..., 4] = full // 3
+    picture = read(written(stored, photometric="separated", extrasamples=["unassalpha"]))
+    assert picture.colour.dtype == dtype
+    assert (picture.colour > full * 0.95).all()  # no ink is white
+    assert picture.alpha is not None
+    assert (picture.alpha == full // 3).all()
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    ("lab", "srgb"),
+    [((100, 0, 0), (255, 255, 255)), ((0, 0, 0), (0, 0, 0)), ((53.6, 0, 0), (128, 128, 128)),
+     ((53.2, 80.1, 67.2), (255, 0, 0)), ((32.3, 79.2, -107.9), (0, 0, 255))],
+)  # fmt: skip
+def test_lab_becomes_srgb(
+    lab: tuple[float, ...], srgb: tuple[int, ...], dtype: Any, byteorder: str
+) -> None:
+    full = np.iinfo(dtype).max
+    half = full // 2 + 1
+    opposed = [round(value / 128 * half) % (full + 1) for value in lab[1:]]
+    stored = np.full((5, 7, 4), (round(lab[0] / 100 * full), *opposed, full // 3), dtype)
+    picture = read(
+        written(stored, photometric="cielab", extrasamples=["unassalpha"], byteorder=byteorder)
+    )
+    assert np.abs(picture.colour / (full / 255) - srgb).max() <= 3
+    assert picture.colour.dtype == dtype
+    assert picture.alpha is not None
+    assert (picture.alpha == full // 3).all()
+
+
+def test_a_fourth_sample_that_nothing_is_said_of_is_alpha() -> None:
+    stored = samples(5, 7, 4)
+    alpha = read(written(stored)).alpha
+    assert alpha is not None
+    assert np.array_equal(alpha, stored[..., 3])
+
+
 def test_pages_are_refused_but_not_a_thumbnail() -> None:
     pages = io.BytesIO()
     with tifffile.TiffWriter(pages) as writer:
@@ -109,6 +151,71 @@ def test_pages_are_refused_but_not_a_thumbnail() -> None:
         writer.write(samples(50, 70, 3), photometric="rgb")
         writer.write(samples(5, 7, 3), photometric="rgb", subfiletype=1)
     assert probe(thumbnail.getvalue(), max_pixels=MAX_PIXELS).width_px == 70
+
+
+def test_a_page_behind_a_thumbnail_is_a_page() -> None:
+    pages = io.BytesIO()
+    with tifffile.TiffWriter(pages) as writer:
+        for kind in (0, 1, 0):
+            writer.write(samples(5, 7, 3), photometric="rgb", subfiletype=kind)
+    with pytest.raises(AnimatedImage):
+        probe(pages.getvalue(), max_pixels=MAX_PIXELS)
+
+
+def test_pages_in_a_circle_are_refused() -> None:
+    data = header()
+    circle = data.replace(bytes(4) + PIXELS, struct.pack("<I", 8) + PIXELS)
+    with pytest.raises(AnimatedImage):
+        probe(circle, max_pixels=MAX_PIXELS)
+
+
+PIXELS = b"x" * 64
+
+
+def header(*said: tuple[int, int]) -> bytes:
+    """A grey TIFF of 8 x 8 pixels, 8 bits and one strip, unless something else is said."""
+    tags = {256: 8, 257: 8, 258: 8, 259: 1, 262: 1, 277: 1, 278: 8, 279: 64} | dict(said)
+    pixels_at = 8 + 2 + 12 * (len(tags) + 1) + 4
+    tags[273] = pixels_at
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, tags[tag]) for tag in sorted(tags))
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + PIXELS
+
+
+def test_the_plain_header_is_a_picture() -> None:
+    assert (read(header()).colour == PIXELS[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "message"),
+    [
+        (254, 1, "raw"), (50706, 1, "raw"),  # a thumbnail first, or a DNG
+        (258, 12, "12 bits"), (259, 34925, "compression 34925"), (259, 6, "compression 6"),
+        (262, 32803, "kind 32803"), (262, 4, "kind 4"), (277, 60_000, "60000 samples"),
+        (339, 3, "floating"),
+    ],
+)  # fmt: skip
+def test_what_is_not_taken_is_named(tag: int, value: int, message: str) -> None:
+    with pytest.raises(UnsupportedImage, match=message):
+        probe(header((tag, value)), max_pixels=MAX_PIXELS)
+
+
+@pytest.mark.parametrize("photometric", [5, 6])
+def test_rare_inks_and_bare_ycbcr_are_refused(photometric: int) -> None:
+    said = ((262, photometric), (277, 4), (332, 2))
+    with pytest.raises(UnsupportedImage, match="kind"):
+        probe(header(*said), max_pixels=MAX_PIXELS)
+
+
+def test_a_small_picture_in_a_huge_tile_is_refused() -> None:
+    huge = ((322, 131_072), (323, 131_072), (324, 8), (325, 64))
+    with pytest.raises(CorruptImage):
+        probe(header(*huge), max_pixels=MAX_PIXELS)
+
+
+@pytest.mark.parametrize("said", [(256, 0), (257, 0), (262, 2), (277, 0)])
+def test_nonsense_in_the_header_is_corrupt(said: tuple[int, int]) -> None:
+    with pytest.raises(CorruptImage):
+        probe(header(said), max_pixels=MAX_PIXELS)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint32, np.int16, np.float16])
