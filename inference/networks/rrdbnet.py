@@ -22,10 +22,12 @@ GROWTH = 4
 RESIDUAL = 0.2
 """The share of its result that each block adds to its input."""
 
-REACH = 32
-"""Features farther away do not count: what they change is below 1e-6 with random weights.
+REACH = 64
+"""Features farther away hardly count, though every convolution reaches one on: 350 for 23 blocks.
 
-Every convolution reaches one on, and 23 blocks of 15 would ask for context of 350.
+Measured with the weights of x4plus on three Kodak pictures, a tile cut out so far from its edges
+differs from the whole by at most 11 levels of 255 at 32, 5 at 48, 1 at 64 and 0.1 at 96. (Random
+weights, which do not count on the zeros around a tile, make 10 look enough.)
 """
 
 
