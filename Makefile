@@ -1,11 +1,13 @@
 # The two commands a newcomer needs: `make serve` and `make test`. Both set up .venv by themselves.
+# `make benchmarks BENCH=DIR PICTURES=DIR` measures everything in the README; it takes a quarter of
+# an hour, and wants the machine for itself.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: serve test lint format types clean
+.PHONY: serve test lint format types benchmarks clean
 
 serve: $(READY)  ## an upscaling service on http://127.0.0.1:8000, its data in ./data
 	$(BIN)/enlarger serve --data data
@@ -23,6 +25,15 @@ format: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+
+benchmarks: $(READY)  ## every figure, as tables and under benchmarks/results/
+	$(BIN)/python -m benchmarks.quality --bench $(BENCH)
+	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.encoding --pictures $(PICTURES)
+	$(BIN)/python -m benchmarks.memory --stand-in
+	$(BIN)/python -m benchmarks.seams --bench $(BENCH)/Kodak24
+	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.service
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -49,7 +49,7 @@ class FailingObjects(FolderObjects):
 
     failure: Exception | None = None
 
-    def put(self, name: str, data: bytes, *, content_type: str) -> None:
+    def put(self, name: str, data: bytes | BinaryIO, *, content_type: str) -> None:
         if self.failure is not None:
             raise self.failure
         super().put(name, data, content_type=content_type)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -25,10 +26,10 @@ class Unsteady:
     objects: Objects
     is_down: bool = False
 
-    def put(self, name: str, data: bytes, *, content_type: str) -> None:
+    def put(self, name: str, data: bytes | BinaryIO, *, content_type: str) -> None:
         self._up().put(name, data, content_type=content_type)
 
-    def put_if_absent(self, name: str, data: bytes, *, content_type: str) -> bool:
+    def put_if_absent(self, name: str, data: bytes | BinaryIO, *, content_type: str) -> bool:
         return self._up().put_if_absent(name, data, content_type=content_type)
 
     def get(self, name: str) -> Stored | None:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -325,12 +326,12 @@ class NoRoom:
         self._objects = objects
         self._may_put = may_put
 
-    def put(self, name: str, data: bytes, *, content_type: str) -> None:
+    def put(self, name: str, data: bytes | BinaryIO, *, content_type: str) -> None:
         if not self._may_put:
             raise ObjectsError("no room")
         self._objects.put(name, data, content_type=content_type)
 
-    def put_if_absent(self, name: str, data: bytes, *, content_type: str) -> bool:
+    def put_if_absent(self, name: str, data: bytes | BinaryIO, *, content_type: str) -> bool:
         raise NotImplementedError
 
     def get(self, name: str) -> Stored | None:
