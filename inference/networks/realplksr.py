@@ -7,6 +7,7 @@ Hofmann's, under CC-BY-4.0; parameters carry their names.
 
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 
 from inference.networks.dysample import DySample
@@ -27,6 +28,7 @@ class RealPLKSR(Network):
 
     is_local = False
     radius_px = 32
+    half_type = torch.bfloat16  # before they are normalised, the maps can outgrow float16
 
     def __init__(
         self,
