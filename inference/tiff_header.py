@@ -16,14 +16,19 @@ MAX_DIRECTORIES = 64
 MAX_TILE_PIXELS = 4096 * 4096
 """A tile is decoded as a whole; one may be larger only in a picture that is."""
 
+MAX_TILES_ACROSS = 1024
+"""Beyond, the decoder's search for a tile takes longer than its decoding."""
+
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS = 254, 255, 256, 257, 258
 _COMPRESSION, _PHOTOMETRIC = 259, 262
 _SAMPLES, _INK_SET, _EXTRA, _FORMAT, _XMP, _ICC, _DNG = 277, 332, 338, 339, 700, 34675, 50706
-_STRIPS, _TILES, _TILE_SIDES = (273, 279), (324, 325), (322, 323)  # where they are, how long
+_STRIPS, _TILES = (273, 279), (324, 325)  # where they are, and how long
+_ROWS_A_STRIP, _TILE_SIDES, _PLANES = 278, (322, 323), 284
 
 _REDUCED, _MASK = 1, 4  # of NewSubfileType
 _UNSIGNED = 1  # of SampleFormat
 _ALPHA = (1, 2)  # of ExtraSamples: colour multiplied by it, or not
+_SEPARATE = 2  # of PlanarConfiguration: each plane has strips of its own
 _JPEG = 7
 _COMPRESSIONS = (1, 2, 3, 4, 5, _JPEG, 8, 32773, 32946)  # none, CCITT, LZW, JPEG, Deflate, PackBits
 PHOTOMETRIC_RGB, _INKS, _YCBCR, LAB = 2, 5, 6, 8
@@ -63,8 +68,7 @@ def read(data: bytes) -> TiffHeader:
         raise UnsupportedImage("A camera's raw files are not supported")
     _check_still(file, following)
     page.check_kind()
-    page.check_size()
-    page.check_complete(len(data))
+    page.check_parts(len(data))
     return TiffHeader(
         width_px=page.number(_WIDTH),
         height_px=page.number(_HEIGHT),
@@ -100,14 +104,13 @@ class _Page:
 
     def number(self, tag: int, default: int | None = None) -> int:
         """A tag's first value; `CorruptImage` where it has none."""
-        values = self.numbers(tag, None if default is None else (default,))
-        if not values:
-            raise CorruptImage
-        return values[0]
+        return self.numbers(tag, None if default is None else (default,))[0]
 
     def numbers(self, tag: int, default: tuple[int, ...] | None) -> tuple[int, ...]:
-        values = self._file.numbers(self._fields[tag]) if tag in self._fields else default
-        if values is None or min(values, default=0) < 0:
+        if tag not in self._fields and default is not None:
+            return default
+        values = self._file.numbers(self._fields[tag]) if tag in self._fields else ()
+        if min(values, default=-1) < 0:
             raise CorruptImage
         return values
 
@@ -144,15 +147,26 @@ class _Page:
         if samples - len(self.numbers(_EXTRA, ())) < _COLOURS[photometric]:
             raise CorruptImage
 
-    def check_size(self) -> None:
-        tile_px = [self.number(tag, 0) for tag in _TILE_SIDES]
+    def check_parts(self, size_bytes: int) -> None:
+        """Every strip or tile that the picture needs must lie in the file."""
         width_px, height_px = self.number(_WIDTH), self.number(_HEIGHT)
-        if tile_px[0] * tile_px[1] > max(MAX_TILE_PIXELS, 4 * width_px * height_px):
+        is_tiled = _TILE_SIDES[0] in self._fields
+        if is_tiled:
+            part_px = self.number(_TILE_SIDES[0]), self.number(_TILE_SIDES[1])
+        else:
+            part_px = max(width_px, 1), self.number(_ROWS_A_STRIP, max(height_px, 1))
+        if not all(part_px):
             raise CorruptImage
-
-    def check_complete(self, size_bytes: int) -> None:
-        """Every strip or tile must lie in the file."""
-        for offsets, sizes in (_STRIPS, _TILES):
-            places = zip(self.numbers(offsets, ()), self.numbers(sizes, ()), strict=False)
-            if any(at + length > size_bytes for at, length in places):
-                raise TruncatedImage
+        if is_tiled and part_px[0] * part_px[1] > max(MAX_TILE_PIXELS, 4 * width_px * height_px):
+            raise CorruptImage
+        across, down = -(-width_px // part_px[0]), -(-height_px // part_px[1])
+        if across > MAX_TILES_ACROSS:
+            raise UnsupportedImage(f"{across} tiles side by side are not supported")
+        needed = across * down
+        if self.number(_PLANES, 1) == _SEPARATE:
+            needed *= self.number(_SAMPLES, 1)
+        at, sizes = (self.numbers(tag, None) for tag in (_TILES if is_tiled else _STRIPS))
+        if min(len(at), len(sizes)) < needed:
+            raise CorruptImage
+        if any(start + size > size_bytes for start, size in zip(at, sizes, strict=False)):
+            raise TruncatedImage

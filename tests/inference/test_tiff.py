@@ -212,6 +212,36 @@ def test_a_small_picture_in_a_huge_tile_is_refused() -> None:
         probe(header(*huge), max_pixels=MAX_PIXELS)
 
 
+@pytest.mark.parametrize("tag", [256, 258, 259, 262, 273, 277, 279])
+def test_tags_without_a_value_are_corrupt(tag: int) -> None:
+    data = header()
+    at = data.index(struct.pack("<HHI", tag, 4, 1))
+    with pytest.raises(CorruptImage):
+        probe(data[: at + 4] + bytes(4) + data[at + 8 :], max_pixels=MAX_PIXELS)
+
+
+@pytest.mark.parametrize("said", [(278, 1), (257, 9), (278, 0)])
+def test_a_picture_without_all_its_strips_is_corrupt(said: tuple[int, int]) -> None:
+    with pytest.raises(CorruptImage):
+        probe(header(said), max_pixels=MAX_PIXELS)
+
+
+def test_a_picture_without_all_its_tiles_or_planes_is_corrupt() -> None:
+    tiles = ((322, 16), (323, 16), (324, 8), (325, 64))
+    assert probe(header(*tiles), max_pixels=MAX_PIXELS).width_px == 8
+    for more in ((256, 17), (257, 17)):
+        with pytest.raises(CorruptImage):
+            probe(header(*tiles, more), max_pixels=MAX_PIXELS)
+    with pytest.raises(CorruptImage):
+        probe(header((262, 2), (277, 3), (284, 2)), max_pixels=MAX_PIXELS)
+
+
+def test_thousands_of_tiles_side_by_side_are_refused() -> None:
+    data = written(samples(16, 16 * 1025, dtype=np.uint8), tile=(16, 16))
+    with pytest.raises(UnsupportedImage, match="1025 tiles"):
+        probe(data, max_pixels=MAX_PIXELS)
+
+
 @pytest.mark.parametrize("said", [(256, 0), (257, 0), (262, 2), (277, 0)])
 def test_nonsense_in_the_header_is_corrupt(said: tuple[int, int]) -> None:
     with pytest.raises(CorruptImage):
