@@ -1,6 +1,6 @@
 """How all the built-in weights are made: eight runs of `training.train`, one after another.
 
-    python -m training.recipe --pictures DIR --out DIR --minutes 230
+    python -m training.recipe --pictures DIR --out DIR --minutes 210
     python -m training.recipe --pictures DIR --out DIR --minutes 29 --device cuda
 
 Interrupted, the same command goes on where it was.
@@ -18,14 +18,22 @@ from training.pictures import Kind
 Device = Literal["cpu", "cuda"]
 
 
+class Plan(NamedTuple):
+    """A share of the time, and the highest learning rate: short runs must not disturb much."""
+
+    share: float
+    rate: str
+
+
 class Run(NamedTuple):
-    """One network: what it is, its share of the time, and whose weights it starts with."""
+    """One network: what it is, whose weights it starts with, and how it is trained where."""
 
     scale: int
     width: str
     kind: Kind
-    share: int
-    start: str | None = None
+    start: str | None
+    cpu: Plan
+    cuda: Plan
 
     @property
     def name(self) -> str:
@@ -34,18 +42,16 @@ class Run(NamedTuple):
 
 
 RUNS = (
-    Run(2, "small", "photo", share=45),
-    Run(2, "small", "clean", share=30, start="builtin_x2_small_photo"),
-    Run(4, "small", "clean", share=52, start="builtin_x2_small_clean"),
-    Run(4, "small", "photo", share=9, start="builtin_x4_small_clean"),
-    Run(2, "base", "photo", share=55, start="builtin_x2_small_photo"),
-    Run(2, "base", "clean", share=18, start="builtin_x2_small_clean"),
-    Run(4, "base", "clean", share=10, start="builtin_x4_small_clean"),
-    Run(4, "base", "photo", share=10, start="builtin_x4_small_photo"),
+    Run(2, "small", "photo", None, cpu=Plan(45, "1e-3"), cuda=Plan(2, "1e-3")),
+    Run(2, "small", "clean", "builtin_x2_small_photo", cpu=Plan(30, "8e-4"), cuda=Plan(3, "1e-3")),
+    Run(4, "small", "clean", "builtin_x2_small_clean", cpu=Plan(52, "8e-4"), cuda=Plan(4, "1e-3")),
+    Run(4, "small", "photo", "builtin_x4_small_clean", cpu=Plan(9, "5e-4"), cuda=Plan(2, "5e-4")),
+    Run(2, "base", "photo", "builtin_x2_small_photo", cpu=Plan(55, "5e-4"), cuda=Plan(4, "5e-4")),
+    Run(2, "base", "clean", "builtin_x2_small_clean", cpu=Plan(4.5, "1e-4"), cuda=Plan(5, "5e-4")),
+    Run(4, "base", "clean", "builtin_x4_small_clean", cpu=Plan(4.5, "1e-4"), cuda=Plan(6, "5e-4")),
+    Run(4, "base", "photo", "builtin_x4_small_photo", cpu=Plan(7, "2e-4"), cuda=Plan(3, "5e-4")),
 )
-
-SCRATCH_RATE, OTHER_RATE, SAME_RATE = "1e-3", "8e-4", "5e-4"
-"""From nothing; for another task at the same width; and for what has learned most of it already."""
+"""On two cores most of the time goes to what nothing else can start with."""
 
 BATCHES: dict[Device, list[str]] = {
     "cpu": ["--batch", "8", "--crop", "48", "--workers", "0"],
@@ -64,11 +70,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def command(run: Run, args: argparse.Namespace) -> list[str]:
     """The command line of one run."""
     start = [] if run.start is None else ["--start-from", str(weights_file(args.out, run.start))]
-    minutes = args.minutes * run.share / sum(each.share for each in RUNS)
+    plan = plan_of(run, args.device)
+    minutes = args.minutes * plan.share / sum(plan_of(each, args.device).share for each in RUNS)
     return [
         *("--pictures", str(args.pictures)),
         *("--scale", str(run.scale), "--width", run.width, "--kind", run.kind),
-        *("--minutes", str(minutes), "--rate", rate(run)),
+        *("--minutes", str(minutes), "--rate", plan.rate),
         *("--out", str(weights_file(args.out, run.name))),
         *("--state", str(args.out / f"{run.name}.state")),
         *("--device", args.device, "--credit", args.credit),
@@ -77,11 +84,9 @@ def command(run: Run, args: argparse.Namespace) -> list[str]:
     ]
 
 
-def rate(run: Run) -> str:
-    """The highest learning rate: the less there is to learn, the less may be disturbed."""
-    if run.start is None:
-        return SCRATCH_RATE
-    return OTHER_RATE if (run.width, run.kind) == ("small", "clean") else SAME_RATE
+def plan_of(run: Run, device: Device) -> Plan:
+    """How it is trained there."""
+    return run.cuda if device == "cuda" else run.cpu
 
 
 def weights_file(folder: Path, name: str) -> Path:
