@@ -18,7 +18,10 @@ _INVALID = {
     "input": ("MISSING_IMAGE_URL", "image_url not provided"),
     "image_url": ("MISSING_IMAGE_URL", "image_url not provided"),
     "upscale_factor": ("INVALID_UPSCALE_FACTOR", "upscale_factor must be 1, 2, 4 or 8"),
-    "contentType": ("INVALID_UPLOAD", "contentType must be image/jpeg, image/png or image/webp"),
+    "contentType": (
+        "INVALID_UPLOAD",
+        "contentType must be image/jpeg, image/png, image/webp or image/tiff",
+    ),
     "sizeBytes": ("INVALID_UPLOAD", f"sizeBytes must be from 1 to {MAX_UPLOAD_BYTES}"),
     "mode": ("INVALID_MODE", "mode must be url or proxy"),
 }

@@ -45,7 +45,7 @@ class GenerateRequest(_Said):
 class UploadRequest(_Said):
     """The body of `POST /upload`."""
 
-    contentType: Literal["image/jpeg", "image/png", "image/webp"]
+    contentType: Literal["image/jpeg", "image/png", "image/webp", "image/tiff"]
     sizeBytes: Annotated[int, Field(ge=1, le=MAX_UPLOAD_BYTES)]
 
 

@@ -26,6 +26,7 @@ ONLY_IN = {
     "onnxruntime": {"inference"},
     "PIL": {"inference"},
     "numpy": {"inference"},
+    "pyvips": {"inference"},
     "zlib_ng": {"inference"},
     "httpcore2": {"jobs", "inference"},
     "sqlite3": {"storage"},
@@ -40,7 +41,7 @@ ONLY_IN = {
 }
 """Which of our packages may import a library; the applications at the top wire and may too."""
 
-HEAVY = ("torch", "onnxruntime", "diffusers", "modal", "boto3")
+HEAVY = ("torch", "onnxruntime", "pyvips", "diffusers", "modal", "boto3")
 
 
 def modules() -> list[Path]:

@@ -299,8 +299,11 @@ def test_a_model_tells_its_factors_and_their_prices(service: Running) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "content_type"),
-    [("JPEG", "image/jpeg"), ("PNG", "image/png"), ("WEBP", "image/webp")],
-)
+    [
+        ("JPEG", "image/jpeg"), ("PNG", "image/png"), ("WEBP", "image/webp"),
+        ("TIFF", "image/tiff"),
+    ],
+)  # fmt: skip
 def test_an_upload_is_reserved_put_without_a_key_and_used(
     vicsee: VicSee, kind: str, content_type: str
 ) -> None:

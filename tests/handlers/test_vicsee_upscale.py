@@ -166,6 +166,7 @@ def test_a_private_cap_on_megapixels_is_told_in_the_same_way(
         ("WEBP", 4095, "webp"),
         ("WEBP", 4096, "png"),
         ("JPEG", 5000, "jpg"),
+        ("TIFF", 16, "tiff"),
     ],
 )
 def test_the_result_has_the_sources_format_where_that_can_hold_it(

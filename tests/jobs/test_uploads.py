@@ -32,6 +32,7 @@ def reserved(uploads: Uploads) -> Upload:
         ("JPEG", "jpg", "image/jpeg"),
         ("PNG", "png", "image/png"),
         ("WEBP", "webp", "image/webp"),
+        ("TIFF", "tiff", "image/tiff"),
     ],
 )
 def test_a_picture_is_received_as_what_its_bytes_say(
