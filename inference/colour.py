@@ -47,7 +47,8 @@ def bleed(colour: Samples, *, alpha: Samples) -> Samples:
     """The same picture with the colour of invisible pixels taken from the nearest visible ones.
 
     Files hold anything under full transparency, often black, which a network would smear into
-    the edges of what is visible. `colour` is (h, w, 3) or (h, w).
+    the edges of what is visible. What is visible, however faint, keeps the colour it was given,
+    since it may be shown on anything. `colour` is (h, w, 3) or (h, w), of 8 or 16 bits.
     """
     return _filled(colour, alpha > 0)
 

@@ -22,6 +22,15 @@ def test_visible_pixels_are_untouched_however_faint() -> None:
     assert np.array_equal(filled[alpha > 0], colour[alpha > 0])
 
 
+def test_sixteen_bits_bleed_as_such() -> None:
+    colour = np.zeros((8, 8, 3), np.uint16)
+    colour[:, :3], colour[:, 5:] = (65_535, 256, 3), (65_535, 256, 3)
+    alpha = np.where(colour[..., 0] > 0, 65_535, 0).astype(np.uint16)
+    filled = bleed(colour, alpha=alpha)
+    assert filled.dtype == np.uint16
+    assert (filled == (65_535, 256, 3)).all()
+
+
 def test_grey_bleeds_too_from_a_single_pixel() -> None:
     colour, alpha = noise(5, 13), np.zeros((5, 13), np.uint8)
     alpha[4, 12] = 1
