@@ -15,6 +15,7 @@ from inference.published import (
     DENOISE,
     GENERAL,
     PHOTO,
+    SECOND_PASS,
     WEB_PHOTO,
     X2PLUS,
     X4PLUS,
@@ -64,7 +65,7 @@ def _recipes(*, one: Weights, two: Weights, four: Weights) -> Recipes:
     """Six and eight are four and then two, by a network for clean pictures: two networks in a row
     that each restore turn everything to plastic.
     """
-    twice = (four, CLEAN.x2)
+    twice = (four, SECOND_PASS)
     return MappingProxyType({1: (one,), 2: (two,), 4: (four,), 6: twice, 8: twice})
 
 

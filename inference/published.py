@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 LICENCES: Mapping[str, str] = MappingProxyType(
     {
@@ -44,7 +44,58 @@ class Weights:
         return (self,) if self.twin is None else (self, self.twin)
 
 
-def _built_in(name: str, *, scale: int, size_bytes: int, sha256: str) -> Weights:
+Width = Literal["small", "base"]
+Kind = Literal["photo", "clean"]
+
+
+class Pair(NamedTuple):
+    """The built-in networks of one width and kind."""
+
+    x2: Weights
+    x4: Weights
+
+
+_SHIPPED = MappingProxyType(
+    {
+        "builtin_x2_small_photo": (
+            372_472,
+            "221279dbb8490c96ac521e4963d53fac92cc48874ad55da2b038390aee65c52e",
+        ),
+        "builtin_x4_small_photo": (
+            393_272,
+            "d6531a2010bda025569ba9854a7e59e1b1b5cfeb78f058e48657286547d9230a",
+        ),
+        "builtin_x2_base_photo": (
+            825_472,
+            "c3ea3a6cd4f2b70a5e722c10538d5f7e8955953eff85e6789c2ebdd8d54ece34",
+        ),
+        "builtin_x4_base_photo": (
+            856_648,
+            "31be649ab06ab5b22754f2a182b4798b60dcd09a58eb7605857ca1e74c0de563",
+        ),
+        "builtin_x2_small_clean": (
+            372_472,
+            "5a57f202ddc02bc03b51669761097cb8fb3fab02e27fd93c7f45faf61e3b8d3b",
+        ),
+        "builtin_x4_small_clean": (
+            393_280,
+            "e5ef3fd3380c247ffda6978657fda6a6d3b64c9439ac094e96cb7145b17223bb",
+        ),
+        "builtin_x2_base_clean": (
+            825_472,
+            "336fb84c7c3f80ef235dc9831d7bec5ca4b57f07309357b55a8df1715bb0d3bf",
+        ),
+        "builtin_x4_base_clean": (
+            856_648,
+            "f3f68f46a84069d8568a8fe54d84ab644caa5eae757672da262800f134bd13e0",
+        ),
+    }
+)
+"""Sizes in bytes and SHA-256 of the files beside the code."""
+
+
+def _built_in(name: str, *, scale: int) -> Weights:
+    size_bytes, sha256 = _SHIPPED[name]
     return Weights(
         id=name.replace("_", "-"),
         file=f"{name}.safetensors",
@@ -55,37 +106,35 @@ def _built_in(name: str, *, scale: int, size_bytes: int, sha256: str) -> Weights
         size_bytes=size_bytes,
         attribution=(
             "Trained for this project on pictures that are in the public domain, CC0, CC BY 2.0 to "
-            "4.0 or our own; credits in docs/decisions/0002-built-in-network.md"
+            "4.0 or our own; credits in docs/decisions/0002-built-in-networks.md"
         ),
     )
 
 
-BUILT_IN_X2 = _built_in(
-    "builtin_x2",
-    scale=2,
-    size_bytes=372_448,
-    sha256="29ddfb79685d0ac5baf56f18c0681d2939b9945d43554126cfc2d808add20d87",
+def _pair(width: Width, kind: Kind) -> Pair:
+    return Pair(
+        _built_in(f"builtin_x2_{width}_{kind}", scale=2),
+        _built_in(f"builtin_x4_{width}_{kind}", scale=4),
+    )
+
+
+BUILT_IN: Mapping[tuple[Width, Kind], Pair] = MappingProxyType(
+    {
+        ("small", "photo"): _pair("small", "photo"),
+        ("small", "clean"): _pair("small", "clean"),
+        ("base", "photo"): _pair("base", "photo"),
+        ("base", "clean"): _pair("base", "clean"),
+    }
 )
-BUILT_IN_X4 = _built_in(
-    "builtin_x4",
-    scale=4,
-    size_bytes=393_256,
-    sha256="62d591cabbbd8007a4a42ed98ae9b5234fb5a319c587b0dbda7e7b2b23bb3243",
-)
 
-
-class Pair(NamedTuple):
-    """The built-in networks of one kind."""
-
-    x2: Weights
-    x4: Weights
-
-
-PHOTO = Pair(BUILT_IN_X2, BUILT_IN_X4)
+PHOTO = BUILT_IN["base", "photo"]
 """For what people send: it has learned to take blur, noise and JPEG's traces away."""
 
-CLEAN = Pair(BUILT_IN_X2, BUILT_IN_X4)
-"""For what is clean already, as a first network's output is."""
+CLEAN = BUILT_IN["base", "clean"]
+"""For good pictures: it takes nothing for damage."""
+
+SECOND_PASS = BUILT_IN["small", "clean"].x2
+"""For a first network's output, which is clean, and has sixteen times the pixels."""
 
 
 def _real_esrgan(
@@ -241,7 +290,7 @@ def restoreformer(sha256: str) -> Weights:
 
 
 ALL: tuple[Weights, ...] = (
-    *dict.fromkeys((*PHOTO, *CLEAN)),
+    *(weights for pair in BUILT_IN.values() for weights in pair),
     X4PLUS, X2PLUS, ANIME, GENERAL, GENERAL_WDN, WEB_PHOTO, DAT2, SPAN, DENOISE, YUNET,
 )  # fmt: skip
 """Every row, the built-in ones first."""

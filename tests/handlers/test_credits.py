@@ -8,8 +8,11 @@ import pytest
 from inference.catalogue import TOPAZ, needed
 from inference.published import (
     ALL,
+    CLEAN,
     GENERAL,
     GENERAL_WDN,
+    PHOTO,
+    SECOND_PASS,
     WEB_PHOTO,
     X2PLUS,
     X4PLUS,
@@ -55,7 +58,7 @@ def test_the_credits_name_every_file_with_author_licence_and_source(service: Run
 
 
 def test_only_what_is_pulled_is_in_use_besides_the_built_in_networks(service: Running) -> None:
-    built_in = {weights.id for weights in ALL if weights.url is None}
+    built_in = {weights.id for weights in (*PHOTO, *CLEAN, SECOND_PASS)}
     assert in_use(service) == built_in
     present(GENERAL, GENERAL_WDN, folder=service.services.weights_folder)
     assert in_use(service) == built_in | {GENERAL.id, GENERAL_WDN.id}

@@ -25,11 +25,20 @@ from inference.catalogue import (
 from inference.checkpoints import load_network
 from inference.errors import ModelUnknown, WeightsBad, WeightsMissing
 from inference.params import Factor
-from inference.published import ALL, CLEAN, GENERAL, GENERAL_WDN, LICENCES, PHOTO, Weights
+from inference.published import (
+    ALL,
+    CLEAN,
+    GENERAL,
+    GENERAL_WDN,
+    LICENCES,
+    PHOTO,
+    SECOND_PASS,
+    Weights,
+)
 from tests.weights import present
 
 FACTORS: tuple[Factor, ...] = (1, 2, 4, 6, 8)
-BUILT_IN = [weights for weights in ALL if weights.url is None]
+SHIPPED = [weights for weights in ALL if weights.url is None]
 SLOTS = pytest.mark.parametrize("slot", TOPAZ.slots.values(), ids=TOPAZ.slots.keys())
 ROWS = pytest.mark.parametrize("weights", ALL, ids=lambda weights: weights.id)
 
@@ -87,7 +96,7 @@ def test_every_factor_is_reached_by_what_is_wanted_and_by_what_serves_meanwhile(
 def test_a_second_pass_is_by_a_network_for_clean_pictures(slot: Slot) -> None:
     for recipes in (slot.recipes, slot.fallback):
         for networks in recipes.values():
-            assert networks[1:] in ((), (CLEAN.x2,))
+            assert networks[1:] in ((), (SECOND_PASS,))
 
 
 def test_what_serves_meanwhile_is_built_in_and_of_the_kind_that_the_slot_is_for() -> None:
@@ -141,16 +150,22 @@ def test_a_slot_without_weights_is_not_served(tmp_path: Path) -> None:
     assert MODELS.keys() - installed_models(tmp_path) == {"clarity-upscale"}
 
 
-@pytest.mark.parametrize("weights", BUILT_IN, ids=lambda weights: weights.id)
+@pytest.mark.parametrize("weights", SHIPPED, ids=lambda weights: weights.id)
 def test_the_files_say_what_the_catalogue_says(weights: Weights) -> None:
     with safe_open(WEIGHTS_FOLDER / weights.file, framework="numpy") as file:
         about = file.metadata()
-    assert about["architecture"] == "span"
-    assert about["scale"] == str(weights.scale)
+    assert about["architecture"] == weights.architecture
+    name = f"builtin-x{about['scale']}-{about['width']}-{about['kind']}"
+    assert name == weights.id
     assert about["licence"] == weights.licence
     assert about["training_set"]
     assert load_network(weights, folder=WEIGHTS_FOLDER).scale == weights.scale
     assert is_present(weights, WEIGHTS_FOLDER)
+
+
+def test_what_ships_is_small() -> None:
+    assert len(SHIPPED) == 8
+    assert sum(weights.size_bytes for weights in SHIPPED) < 6_000_000
 
 
 def pulled(data: bytes, folder: Path) -> Weights:
