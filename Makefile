@@ -29,7 +29,7 @@ types: $(READY)
 benchmarks: $(READY)  ## every figure, as tables and under benchmarks/results/
 	$(BIN)/python -m benchmarks.quality --bench $(BENCH)
 	$(BIN)/python -m benchmarks.speed
-	$(BIN)/python -m benchmarks.encoding --pictures $(PICTURES)
+	$(BIN)/python -m benchmarks.encoding --pictures $(PICTURES) --json benchmarks/results/encoding.json
 	$(BIN)/python -m benchmarks.memory --stand-in
 	$(BIN)/python -m benchmarks.seams --bench $(BENCH)/Kodak24
 	$(BIN)/python -m benchmarks.throughput
