@@ -35,13 +35,15 @@ ONLY_IN = {
     "typer": {"handlers"},
     "rich": {"handlers"},
     "diffusers": {"inference"},
+    "transformers": {"inference"},
+    "peft": {"inference"},
     "boto3": {"storage"},
     "stripe": {"billing"},
     "modal": set(),
 }
 """Which of our packages may import a library; the applications at the top wire and may too."""
 
-HEAVY = ("torch", "onnxruntime", "pyvips", "diffusers", "modal", "boto3")
+HEAVY = ("torch", "onnxruntime", "pyvips", "diffusers", "transformers", "modal", "boto3")
 
 
 def modules() -> list[Path]:

@@ -1,0 +1,1 @@
+"""The creative engine: Stable Diffusion under a tile ControlNet, which invents detail."""
