@@ -21,6 +21,27 @@ class FaceParams(BaseModel):
     creativity: float = Field(ge=0, le=1)
 
 
+class CreativeParams(BaseModel):
+    """How detail is invented.
+
+    `prompt` says of what, `negative_prompt` of what not; `creativity` is how much of the picture is
+    noise at first, 0 to 1; `resemblance` how strongly the picture holds it back, 0 to 3; `dynamic`
+    how strongly the prompt pulls, 1 to 50; `steps` are nominal ones, 1 to 100, of which the share
+    that `creativity` says is executed; `sharpen` is 0 to 10. The same seed gives the same picture.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    prompt: str
+    negative_prompt: str
+    creativity: float = Field(ge=0, le=1)
+    resemblance: float = Field(ge=0, le=3)
+    dynamic: float = Field(ge=1, le=50)
+    steps: int = Field(ge=1, le=100)
+    sharpen: float = Field(ge=0, le=10)
+    seed: int
+
+
 class Treatment(BaseModel):
     """What the operator decides for every picture.
 
@@ -46,7 +67,7 @@ class UpscaleParams(Treatment):
 
     `model` is a key of `inference.catalogue.MODELS`; `slot` is the model's variant (Topaz's
     `model_type`); the output is exactly `factor` times as wide and high as the source is displayed.
-    `faces` is None where faces get no treatment of their own.
+    `faces` is None where faces get no treatment of their own, `creative` where nothing is invented.
     """
 
     model: str
@@ -54,3 +75,4 @@ class UpscaleParams(Treatment):
     factor: Factor
     output_format: OutputFormat
     faces: FaceParams | None = None
+    creative: CreativeParams | None = None

@@ -82,22 +82,29 @@ class Overlap(NamedTuple):
         return -(-self.halo_px // self.multiple_px)
 
 
-def plan(width: int, height: int, *, windows: Windows, overlap: Overlap) -> Plan:
-    """Windows of one shape, no larger than said and no larger than their number needs."""
+def plan(
+    width: int, height: int, *, windows: Windows, overlap: Overlap, is_full_size: bool = False
+) -> Plan:
+    """Windows of one shape, no larger than said and no larger than their number needs.
+
+    With `is_full_size`, those of an axis that needs several are as large as said: they overlap more
+    than they must, and have one shape whatever the picture's.
+    """
     return Plan(
-        rows=_axis(height, most_px=windows.rows_px, overlap=overlap),
-        columns=_axis(width, most_px=windows.columns_px, overlap=overlap),
+        rows=_axis(height, windows.rows_px, overlap=overlap, is_full_size=is_full_size),
+        columns=_axis(width, windows.columns_px, overlap=overlap, is_full_size=is_full_size),
     )
 
 
-def _axis(length: int, *, most_px: int, overlap: Overlap) -> tuple[Part, ...]:
+def _axis(length: int, most_px: int, *, overlap: Overlap, is_full_size: bool) -> tuple[Part, ...]:
     """Windows spread evenly over one axis; their cores meet in mid-overlap."""
     if most_px < overlap.least_px:
         raise ValueError(f"windows of {most_px} px leave nothing between overlaps of {overlap}")
     unit, halo = overlap.multiple_px, overlap.halo_units
     units, most = -(-length // unit), most_px // unit
     count = 1 - (-max(0, units - most) // (most - 2 * halo))
-    window = -(-(units + (count - 1) * 2 * halo) // count)
+    is_spread = is_full_size and count > 1
+    window = most if is_spread else -(-(units + (count - 1) * 2 * halo) // count)
     last = units - window
     starts = [last * i // max(1, count - 1) for i in range(count)]
     seams = [(left + window + right) * unit // 2 for left, right in pairwise(starts)]
