@@ -9,6 +9,7 @@ InferenceError
 │   ├── UnsupportedImage  a kind of picture that is not taken
 │   ├── TooManyPixels   more pixels than allowed
 │   └── OutputTooLarge  the result would not fit the output format
+├── PromptUnreadable    something about the customer's words
 ├── EngineError         something about this installation
 │   ├── WeightsMissing  a weights file is not there
 │   ├── WeightsBad      a weights file is not the one expected
@@ -80,6 +81,12 @@ class OutputTooLarge(ImageError):
     """The enlarged image would not fit its file format"""
 
     code = "OUTPUT_TOO_LARGE"
+
+
+class PromptUnreadable(InferenceError):
+    """The prompt cannot be turned into tokens"""
+
+    code: ClassVar[str] = "PROMPT_UNREADABLE"
 
 
 class EngineError(InferenceError):
