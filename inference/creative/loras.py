@@ -118,8 +118,9 @@ def _spellings(unet: nn.Module, text_encoder: nn.Module) -> Iterator[tuple[str, 
         if isinstance(layer, nn.Linear | nn.Conv2d):
             yield f"unet.{name}", layer
             yield f"lora_unet_{name.replace('.', '_')}", layer
-            attention, _, rest = name.rpartition(".to_")
-            yield f"unet.{attention}.processor.to_{rest.removesuffix('.0')}", layer
+            attention, dot, projection = name.rpartition(".to_")
+            if dot:
+                yield f"unet.{attention}.processor.to_{projection.removesuffix('.0')}", layer
     for name, layer in text_encoder.named_modules():
         if isinstance(layer, nn.Linear):
             yield f"text_encoder.{name}", layer

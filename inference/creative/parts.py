@@ -12,6 +12,7 @@ from diffusers.loaders.single_file_utils import (
     convert_ldm_unet_checkpoint,
     convert_ldm_vae_checkpoint,
 )
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -53,7 +54,7 @@ def load_part(
     try:
         state = part.rename(found, config)
     except _MALFORMED as error:
-        raise WeightsBad(f"{file} holds no {part.name} in a layout that is known here") from error
+        raise WeightsBad(f"{file} holds no whole {part.name}: {error!r}") from error
     _compare(module.state_dict(), state, where=f"{file} does not hold the expected {part.name}")
     module.load_state_dict(state, assign=True)
     return module.eval().requires_grad_(False)
@@ -96,7 +97,7 @@ def _empty(kind: Any, config: dict[str, Any], *, file: Path) -> Any:
 
 _MALFORMED = (
     ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RuntimeError,
-    TypeError, ValueError,
+    StrictDataclassError, TypeError, ValueError,
 )  # fmt: skip
 """What making a module ends in if its description is wrong: the libraries do not check it."""
 
