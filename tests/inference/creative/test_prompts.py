@@ -103,6 +103,11 @@ def test_weights_stay_within_bounds(prompt: str, weight: float) -> None:
     assert parse(prompt) == (Weighted("cat", weight),)
 
 
+def test_each_number_is_bounded_before_it_multiplies() -> None:
+    (part,) = parse(f"((cat:0):{'9' * 400})")
+    assert part.weight == pytest.approx(0.1 * 5.0)
+
+
 @given(st.text() | st.text(alphabet="ab,()[]:1.3-\\ "))
 def test_every_text_has_sane_parts(prompt: str) -> None:
     for before, after in zip(parse(prompt), parse(prompt)[1:], strict=False):
@@ -181,7 +186,6 @@ def test_the_shorter_one_is_padded_with_empty_chunks(
         (54, 30, 55),  # as far from the end as a phrase is still moved
         (53, 30, 75),  # too far: the phrase is cut
         (74, 10, 75),  # the comma is the chunk's last
-        (75, 10, 75),  # the phrase fits, its comma does not
         (100, 10, 75),
     ],
 )
@@ -192,6 +196,15 @@ def test_a_phrase_near_the_end_moves_whole(
     all_of_them = [*[the] * before, comma, *[the] * after]
     made = prompts.embedded("the " * before + "," + " the" * after, "")
     torch.testing.assert_close(made[1:], plainly(encoder, all_of_them[:first], all_of_them[first:]))
+
+
+def test_a_phrase_that_fits_without_its_comma_stays(
+    prompts: Prompts, encoder: CLIPTextModel
+) -> None:
+    the, comma = vocabulary()["the</w>"], vocabulary()[",</w>"]
+    first = [*[the] * 60, comma, *[the] * 14]
+    made = prompts.embedded("the " * 60 + "," + " the" * 14 + ", the", "")
+    torch.testing.assert_close(made[1:], plainly(encoder, first, [comma, the]))
 
 
 def test_a_weighted_word_changes_its_own_row_most(prompts: Prompts) -> None:
