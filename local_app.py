@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from uuid import UUID
 
@@ -46,6 +47,7 @@ def open_store(settings: Settings, *, may_create: bool) -> KeyValue:
 def load_engine(settings: Settings) -> Engine:
     """The engine, if its packages are installed; they take seconds to load."""
     try:
+        from inference.creation import load_pipeline
         from inference.engine import Engine as TorchEngine
     except ModuleNotFoundError as error:
         raise SettingsError(
@@ -56,6 +58,7 @@ def load_engine(settings: Settings) -> Engine:
         weights_folder=settings.weights_path,
         max_source_pixels=settings.max_source_pixels,
         face_restorer=settings.face_restorer,
+        load_pipeline=partial(load_pipeline, options=settings.creative_options),
     )
 
 
@@ -106,7 +109,7 @@ def wired(
         clock=system_clock,
         prices=settings.prices,
         treatment=settings.treatment,
-        models=installed_models(settings.weights_path),
+        models=installed_models(settings.weights_path, checkpoint=settings.clarity_checkpoint),
         weights_folder=settings.weights_path,
         face_restorer=settings.face_restorer,
         max_source_pixels=settings.max_source_pixels,

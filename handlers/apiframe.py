@@ -107,6 +107,7 @@ def upscale(
             said.clarityUpscaleParams,
             prices=services.prices,
             treatment=services.treatment,
+            new_seed=services.new_seed,
         )
     order = Order(
         caller=caller,

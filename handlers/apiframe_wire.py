@@ -112,10 +112,11 @@ class Submitted(BaseModel):
 
 
 class JobResult(BaseModel):
-    """The finished picture's address; in a job by itself, how faithful it is."""
+    """The finished picture's address; in a job by itself, how faithful it is, and by which seed."""
 
     images: list[str]
     quality: Reported = None
+    seed: int | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class JobSummary(BaseModel):
@@ -231,8 +232,12 @@ def details(job: Job, *, links: Links, now_ms: int) -> JobDetails:
     """A job as it is shown by itself."""
     fields = _summary(job, links=links, now_ms=now_ms)
     if job.result is not None:
-        quality = shown_quality(job.result.quality)
-        fields["result"] = fields["result"].model_copy(update={"quality": quality})
+        creative = job.params.creative
+        said = {
+            "quality": shown_quality(job.result.quality),
+            "seed": None if creative is None else creative.seed,
+        }
+        fields["result"] = fields["result"].model_copy(update=said)
     return JobDetails.model_construct(**fields, input=job.said)
 
 

@@ -22,7 +22,7 @@ def offered(services: Services) -> list[ModelInfo]:
             id=model.id,
             label=model.label,
             modality="image",
-            description=described(model, services.weights_folder),
+            description=described(model, services),
             costMin=costs[model.id][0],
             costMax=costs[model.id][1],
             pricingMode=costs[model.id][2],
@@ -31,8 +31,11 @@ def offered(services: Services) -> list[ModelInfo]:
     ]
 
 
-def described(model: Model, folder: Path) -> str:
-    """The model's description, and which networks serve its slots with the weights in `folder`."""
+def described(model: Model, services: Services) -> str:
+    """The model's description, and which networks serve its slots with the weights here."""
+    if model.id not in services.models:
+        return f"{model.description} Its weights are not installed."
+    folder = services.weights_folder
     served: dict[str, list[str]] = {}
     for name, slot in model.slots.items():
         if slot.fallback:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from billing.pricing import Prices
-from inference.params import DeviceName, MetadataPolicy, Treatment
+from inference.params import CreativeOptions, DeviceName, MetadataPolicy, Treatment
 from inference.published import Weights, restoreformer
 
 PREFIX = "ENLARGER_"
@@ -43,6 +43,19 @@ class Settings(BaseModel):
 
     face_restorer_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """The SHA-256 of `RestoreFormer++.ckpt`, which restores faces once it is among the weights."""
+
+    clarity_checkpoint: Path | None = None
+    """Clarity's diffusion model: a folder in diffusers' layout or a `.safetensors` file of Stable
+    Diffusion 1.5's shapes, in the place of the catalogue's."""
+
+    clarity_few_steps: bool = False
+    """Whether Clarity takes eight steps at most, with the catalogue's LCM LoRA."""
+
+    clarity_unguided_steps: int = Field(default=0, ge=0, le=100)
+    """How many of each pass's last steps Clarity does without guidance, at half the work."""
+
+    clarity_compile: bool = False
+    """Whether torch compiles Clarity's networks: minutes at first, faster from then on."""
 
     outbound_allow: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that source and webhook addresses may lie in besides public ones, by commas."""
@@ -112,6 +125,16 @@ class Settings(BaseModel):
         """What restores faces; None unless the hash of its file is stated."""
         sha256 = self.face_restorer_sha256
         return None if sha256 is None else restoreformer(sha256)
+
+    @property
+    def creative_options(self) -> CreativeOptions:
+        """How Clarity works."""
+        return CreativeOptions(
+            checkpoint=self.clarity_checkpoint,
+            is_few_step=self.clarity_few_steps,
+            unguided_steps=self.clarity_unguided_steps,
+            is_compiled=self.clarity_compile,
+        )
 
     @property
     def store_path(self) -> Path:

@@ -1,12 +1,24 @@
 """From what a dialect said to what the engine will do and what it costs: said becomes resolved."""
 
+from collections.abc import Callable
+
 from billing.errors import OutputTooLarge
 from billing.pricing import Prices
 from handlers.apiframe_wire import ClarityParams, TopazParams
 from inference.catalogue import CLARITY, TOPAZ
 from inference.images import MAX_SIDE_PX, ImageInfo, check_fits, output_size
-from inference.params import FaceParams, Factor, OutputFormat, Treatment, UpscaleParams
+from inference.params import (
+    CreativeParams,
+    FaceParams,
+    Factor,
+    OutputFormat,
+    Treatment,
+    UpscaleParams,
+)
 from jobs.submission import Terms
+
+MAX_CREATIVE_PIXELS = 2**26
+"""What Clarity's one price goes up to: 8192 x 8192, minutes of a large card."""
 
 VICSEE_MAX_SIDE_PX = 20_000
 """VicSee's limit of the output's longer side; 20,000 itself passes."""
@@ -37,18 +49,37 @@ def _faces(said: TopazParams) -> FaceParams | None:
 
 
 def clarity_terms(
-    said: ClarityParams, info: ImageInfo, *, prices: Prices, treatment: Treatment
+    said: ClarityParams,
+    info: ImageInfo,
+    *,
+    prices: Prices,
+    treatment: Treatment,
+    new_seed: Callable[[], int],
 ) -> Terms:
-    """Apiframe's Clarity: one price, within the size of the largest Topaz tier."""
+    """Apiframe's Clarity: one price, up to a size; who names no seed gets one."""
     params = UpscaleParams(
         model=CLARITY.id,
-        slot="creative",
+        slot="clarity",
         factor=said.scale_factor,
         output_format=said.output_format,
+        creative=CreativeParams(
+            prompt=said.prompt,
+            negative_prompt=said.negative_prompt,
+            creativity=said.creativity,
+            resemblance=said.resemblance,
+            dynamic=said.dynamic,
+            steps=said.num_inference_steps,
+            sharpen=said.sharpen,
+            seed=new_seed() if said.seed is None else said.seed,
+        ),
         **treatment.model_dump(),
     )
     width_px, height_px = output_size(info, said.scale_factor)
-    prices.topaz(width_px * height_px)
+    if width_px * height_px > MAX_CREATIVE_PIXELS:
+        raise OutputTooLarge(
+            f"The output would be {width_px}×{height_px}; "  # noqa: RUF001, as below
+            f"{CLARITY.id} makes at most {MAX_CREATIVE_PIXELS:,} pixels"
+        )
     check_fits(width_px, height_px, format_=said.output_format)
     return Terms(params, prices.clarity())
 

@@ -11,11 +11,15 @@ from inference.params import Factor
 from inference.published import (
     ANIME,
     CLEAN,
+    CLIP_MERGES,
+    CLIP_VOCABULARY,
     DAT2,
     DENOISE,
     GENERAL,
     PHOTO,
     SECOND_PASS,
+    STABLE_DIFFUSION,
+    TILE_CONTROLNET,
     WEB_PHOTO,
     X2PLUS,
     X4PLUS,
@@ -112,16 +116,21 @@ TOPAZ = Model(
         }
     ),
 )
+
+_BESIDE_A_CHECKPOINT = (TILE_CONTROLNET, CLIP_VOCABULARY, CLIP_MERGES)
+
 CLARITY = Model(
     id="clarity-upscale",
     label="Clarity Upscale",
-    description="Creative enlargement that invents detail. Its weights are not installed.",
+    description="Creative enlargement: diffusion invents detail, as a prompt says.",
     slots=MappingProxyType(
         {
-            "creative": Slot(
-                recipes=MappingProxyType({}),
+            "clarity": Slot(
+                recipes=MappingProxyType(
+                    dict.fromkeys((1, 2, 4, 8), (STABLE_DIFFUSION, *_BESIDE_A_CHECKPOINT))
+                ),
                 fallback=MappingProxyType({}),
-                note="Needs diffusion weights, which this version cannot install yet",
+                note="Invents detail, which no small network can do in its place",
             )
         }
     ),
@@ -166,31 +175,39 @@ def has_faces(folder: Path, *, restorer: Weights | None) -> bool:
 
 def in_use(folder: Path, *, restorer: Weights | None = None) -> frozenset[Weights]:
     """Every file that serves something here, built-in ones and twins included."""
-    served = (
+    served = [
         serving(slot, factor, folder=folder).weights
-        for model in MODELS.values()
-        for slot in model.slots.values()
+        for slot in TOPAZ.slots.values()
         for factor in slot.fallback
-    )
+    ]
+    served += [needed(slot) for slot in CLARITY.slots.values() if has_creative(folder)]
     faces = (*FACES, restorer) if restorer and has_faces(folder, restorer=restorer) else ()
     named = chain(chain.from_iterable(served), faces)
     return frozenset(each for weights in named for each in weights.files)
 
 
-def installed_models(folder: Path = WEIGHTS_FOLDER) -> frozenset[str]:
-    """The models of which every slot can be served, for every factor, with what `folder` has."""
-    return frozenset(
-        model.id
-        for model in MODELS.values()
-        if all(_is_servable(slot, folder) for slot in model.slots.values())
-    )
+def has_creative(folder: Path, *, checkpoint: Path | None = None) -> bool:
+    """Whether Clarity can be served: by the operator's checkpoint, else by the catalogue's."""
+    own = is_present(STABLE_DIFFUSION, folder) if checkpoint is None else checkpoint.exists()
+    return own and all(is_present(weights, folder) for weights in _BESIDE_A_CHECKPOINT)
+
+
+def installed_models(
+    folder: Path = WEIGHTS_FOLDER, *, checkpoint: Path | None = None
+) -> frozenset[str]:
+    """The models of which every slot can be served, for every factor, with what `folder` has.
+
+    `checkpoint` is the operator's own for Clarity.
+    """
+    faithful = all(_is_servable(slot, folder) for slot in TOPAZ.slots.values())
+    creative = has_creative(folder, checkpoint=checkpoint)
+    return frozenset([TOPAZ.id] * faithful + [CLARITY.id] * creative)
 
 
 def _is_servable(slot: Slot, folder: Path) -> bool:
-    factors = slot.fallback or slot.recipes
-    return bool(factors) and all(
+    return all(
         is_present(weights, folder)
-        for factor in factors
+        for factor in slot.fallback
         for weights in serving(slot, factor, folder=folder).weights
     )
 

@@ -97,9 +97,25 @@ def read_verified(weights: Weights, *, folder: Path) -> bytes:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise WeightsMissing(f"The weights file {path} is missing") from error
-    if hashlib.sha256(data).hexdigest() != weights.sha256:
-        raise WeightsBad(f"{path} is not the file that the catalogue names: its SHA-256 differs")
+    _check(hashlib.sha256(data).hexdigest(), weights, path=path)
     return data
+
+
+def verified_path(weights: Weights, *, folder: Path) -> Path:
+    """Where the file is, of which all was read once; raises as `read_verified` does."""
+    path = weights_path(weights, folder)
+    try:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise WeightsMissing(f"The weights file {path} is missing") from error
+    _check(sha256, weights, path=path)
+    return path
+
+
+def _check(sha256: str, weights: Weights, *, path: Path) -> None:
+    if sha256 != weights.sha256:
+        raise WeightsBad(f"{path} is not the file that the catalogue names: its SHA-256 differs")
 
 
 def _between(

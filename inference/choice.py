@@ -1,9 +1,9 @@
-"""Which networks serve a request here; that a slot falls back is said once in the log."""
+"""Which networks serve a faithful request here; that a slot falls back is said once in the log."""
 
 import logging
 from pathlib import Path
 
-from inference.catalogue import MODELS, Serving, Slot, serving
+from inference.catalogue import TOPAZ, Serving, Slot, serving
 from inference.errors import ModelUnknown
 from inference.params import UpscaleParams
 
@@ -35,7 +35,7 @@ class Choice:
 
 
 def _slot(params: UpscaleParams) -> Slot:
-    try:
-        return MODELS[params.model].slots[params.slot]
-    except KeyError as error:
-        raise ModelUnknown(f"There is no {params.model} with {params.slot}") from error
+    slot = TOPAZ.slots.get(params.slot)
+    if params.model != TOPAZ.id or slot is None:
+        raise ModelUnknown(f"There is no faithful {params.model} with {params.slot}")
+    return slot

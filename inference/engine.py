@@ -9,23 +9,24 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from inference.catalogue import WEIGHTS_FOLDER, Weights
+from inference.catalogue import TOPAZ, WEIGHTS_FOLDER, Weights
 from inference.chain import Chain
 from inference.checkpoints import load_network
 from inference.choice import Choice
 from inference.colour import bleed
+from inference.creation import Creation, Creative, LoadPipeline, load_pipeline
 from inference.decoding import decode
 from inference.devices import Bits, Device, device_named
 from inference.encoders import Shape, bits_for, open_encoder
 from inference.faces.paste import paste
 from inference.faces.restorer import Faces
+from inference.faithful import Faithful, is_constant
 from inference.networks.network import Network
 from inference.params import DeviceName, OutputFormat, UpscaleParams
 from inference.picture import Picture, Samples
-from inference.published import YUNET
+from inference.published import SECOND_PASS, YUNET
 from inference.quality import Quality, QualityMeter, Seams
-from inference.runner import Progress, run
-from inference.tiling import plan
+from inference.runner import Progress
 
 MAX_SOURCE_PIXELS = 100_000_000
 NETWORKS_KEPT = 8
@@ -54,12 +55,35 @@ class Upscaled:
     quality: Quality | None
 
 
+class Enlargement(Protocol):
+    """One way to enlarge a picture, ready to begin."""
+
+    @property
+    def network(self) -> str:
+        """The names of the weights that do it."""
+        ...
+
+    @property
+    def is_fallback(self) -> bool:
+        """Whether they stand in for others, which are not installed."""
+        ...
+
+    def rows(self, picture: Picture, *, progress: Progress) -> Iterator[Samples]:
+        """The result's rows from the top, (n, w, channels), as they are finished."""
+        ...
+
+    def seams(self, picture: Picture) -> Seams:
+        """Where tiles meet in the result."""
+        ...
+
+
 class Engine:
     """Enlarges pictures; loads each network when it is first needed. For use by many threads.
 
     `device` is `auto`, which takes CUDA where there is one, `cpu` or `cuda`; `DeviceMissing` is
-    raised at once. `load` makes networks of weights. Faces that `face_detector` finds are restored
-    by `face_restorer`; without one, to be asked for that raises `WeightsMissing`.
+    raised at once. `load` makes networks of weights, `load_pipeline` the diffusion, once it is
+    needed. Faces that `face_detector` finds are restored by `face_restorer`; without one, to be
+    asked for that raises `WeightsMissing`.
     """
 
     def __init__(
@@ -71,8 +95,10 @@ class Engine:
         load: LoadNetwork = load_network,
         face_detector: Weights = YUNET,
         face_restorer: Weights | None = None,
+        load_pipeline: LoadPipeline = load_pipeline,
     ) -> None:
         self._device = device_named(device)
+        self._creation = Creation(self._device, folder=weights_folder, load=load_pipeline)
         self._networks = Networks(weights_folder, self._device, load=load)
         self._faces = Faces(
             weights_folder,
@@ -93,26 +119,54 @@ class Engine:
         Raises an `ImageError` for what is wrong with the picture, an `EngineError` for what is
         wrong here; never falls back to a plain resize.
         """
-        chosen = self._choice.of(params)
         picture = shown(decode(source, max_pixels=self._max_source_pixels, policy=params.metadata))
         shape = shape_of(picture, params)
         metadata = picture.metadata.scaled(params.factor)
         with open_encoder(params.output_format, sink, shape=shape, metadata=metadata) as encoder:
-            networks = [self._networks.get(each, bits=shape.bits) for each in chosen.weights]
-            chain = Chain(networks, scale=params.factor, is_guarded=params.is_guarded)
-            meter = self._meter(picture, chain) if params.reports_quality else None
-            rows = enlarged(picture, chain, device=self._device, bits=shape.bits, progress=progress)
+            enlargement = self._enlargement(params, bits=shape.bits)
+            seams = enlargement.seams(picture)
+            meter = QualityMeter(picture, scale=params.factor, seams=seams)
+            rows = enlargement.rows(picture, progress=progress)
             for band in self._with_faces(rows, picture, params):
-                if meter is not None:
+                if params.reports_quality:
                     meter.add(band[..., 0] if picture.colour.ndim == 2 else band[..., :3])
                 encoder.write(band)
         return Upscaled(
             width_px=shape.width_px,
             height_px=shape.height_px,
             format=params.output_format,
+            network=enlargement.network,
+            is_fallback=enlargement.is_fallback,
+            quality=meter.report() if params.reports_quality else None,
+        )
+
+    def _enlargement(self, params: UpscaleParams, *, bits: Bits) -> Enlargement:
+        if params.creative is None:
+            return self._faithful(params, bits=bits)
+        faithful = params.model_copy(update={"model": TOPAZ.id, "slot": "standard-v2"})
+        doubling = faithful.model_copy(update={"factor": 2})
+        return Creative(
+            pipeline=self._creation.pipeline(),
+            creative=params.creative,
+            factor=params.factor,
+            restoring=self._faithful(doubling, bits=16),
+            doubling=self._second_pass(),
+            masking=self._faithful(faithful, bits=bits),
+        )
+
+    def _second_pass(self) -> Faithful:
+        chain = Chain([self._networks.get(SECOND_PASS, bits=16)], scale=2)
+        return Faithful(chain, self._device, bits=16, network=SECOND_PASS.id, is_fallback=False)
+
+    def _faithful(self, params: UpscaleParams, *, bits: Bits) -> Faithful:
+        chosen = self._choice.of(params)
+        networks = [self._networks.get(each, bits=bits) for each in chosen.weights]
+        return Faithful(
+            Chain(networks, scale=params.factor, is_guarded=params.is_guarded),
+            self._device,
+            bits,
             network="+".join(each.id for each in chosen.weights),
             is_fallback=chosen.is_fallback,
-            quality=None if meter is None else meter.report(),
         )
 
     def _with_faces(
@@ -128,9 +182,6 @@ class Engine:
             paste(patches, band, top_px=top_px)
             top_px += len(band)
             yield band
-
-    def _meter(self, picture: Picture, chain: Chain) -> QualityMeter:
-        return QualityMeter(picture, scale=chain.scale, seams=seams(picture, chain, self._device))
 
 
 class Networks:
@@ -170,7 +221,7 @@ def shown(picture: Picture) -> Picture:
     It is often black, and would be smeared into what shows. Where alpha is the same everywhere,
     nothing is next to anything else.
     """
-    if picture.alpha is None or _is_constant(picture.alpha):
+    if picture.alpha is None or is_constant(picture.alpha):
         return picture
     return replace(picture, colour=bleed(picture.colour, alpha=picture.alpha))
 
@@ -185,39 +236,3 @@ def shape_of(picture: Picture, params: UpscaleParams) -> Shape:
         channels=(2 if has_alpha else 1) if picture.colour.ndim == 2 else (4 if has_alpha else 3),
         bits=bits_for(params.output_format, 16 if picture.colour.dtype == np.uint16 else 8),
     )
-
-
-def seams(picture: Picture, chain: Chain, device: Device) -> Seams:
-    """Where tiles meet in the result, unless memory makes them smaller on the way."""
-    height, width = picture.colour.shape[:2]
-    windows = device.sizes(chain).windows
-    planned = plan(width, height, windows=windows, overlap=chain.overlap)
-    rows, columns = (tuple(part.core.start * chain.scale for part in axis[1:]) for axis in planned)
-    return Seams(rows, columns)
-
-
-def enlarged(
-    picture: Picture, chain: Chain, *, device: Device, bits: Bits, progress: Progress
-) -> Iterator[Samples]:
-    """The result's rows from the top, (n, w, channels), as they are finished.
-
-    Colour and, unless it is all the same, alpha each go through the chain.
-    """
-    colour, alpha = _layer(picture.colour), picture.alpha
-    if alpha is None or not _is_constant(alpha):
-        layers = [colour] if alpha is None else [colour, _layer(alpha)]
-        yield from run(chain, layers, device=device, bits=bits, progress=progress)
-        return
-    share = alpha.flat[0] / np.iinfo(alpha.dtype).max
-    for rows in run(chain, [colour], device=device, bits=bits, progress=progress):
-        opacity = round(share * np.iinfo(rows.dtype).max)
-        channel = np.full((*rows.shape[:2], 1), opacity, rows.dtype)
-        yield np.concatenate((rows, channel), axis=2)
-
-
-def _is_constant(alpha: Samples) -> bool:
-    return bool(alpha.min() == alpha.max())
-
-
-def _layer(samples: Samples) -> Samples:
-    return samples[..., None] if samples.ndim == 2 else samples

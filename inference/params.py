@@ -1,5 +1,7 @@
 """What the engine is asked to do, with every choice already made."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -76,3 +78,21 @@ class UpscaleParams(Treatment):
     output_format: OutputFormat
     faces: FaceParams | None = None
     creative: CreativeParams | None = None
+
+
+@dataclass(frozen=True)
+class CreativeOptions:
+    """What an operator decides about the diffusion.
+
+    `checkpoint` is a folder or a file of theirs in the place of the catalogue's. `is_few_step` adds
+    the catalogue's LCM LoRA and takes at most eight steps; `unguided_steps` of each pass, the last
+    ones, are done without guidance, at half the work; `is_compiled` has torch compile the networks.
+    """
+
+    checkpoint: Path | None = None
+    is_few_step: bool = False
+    unguided_steps: int = 0
+    is_compiled: bool = False
+
+
+USUAL_CREATION = CreativeOptions()

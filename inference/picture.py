@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
 """8 or 16 bits a sample, full range."""
 
+Canvas = NDArray[np.uint16]
+"""A whole picture between two steps, (h, w, 3), full range."""
+
 
 @dataclass(frozen=True)
 class Metadata:

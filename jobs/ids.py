@@ -23,6 +23,11 @@ def new_job_id(now_ms: int) -> UUID:
     return UUID(int=bits | secrets.randbits(62))
 
 
+def new_seed() -> int:
+    """A seed for who names none, of 32 bits."""
+    return secrets.randbits(32)
+
+
 def iso_utc(ms: int) -> str:
     """ISO 8601 with milliseconds and `Z`, as both dialects write times."""
     seconds, rest_ms = divmod(ms, 1000)

@@ -13,7 +13,7 @@ from inference.published import Weights
 from jobs.courier import Courier
 from jobs.dispatch import Dispatcher
 from jobs.endings import Endings
-from jobs.ids import Clock, new_job_id
+from jobs.ids import Clock, new_job_id, new_seed
 from jobs.lease import Leases
 from jobs.links import Links
 from jobs.outbound import Outbound
@@ -62,6 +62,7 @@ class Services:
     face_restorer: Weights | None = None
     treatment: Treatment = USUAL
     new_job_id: Callable[[int], UUID] = new_job_id
+    new_seed: Callable[[], int] = new_seed
 
     @cached_property
     def submissions(self) -> Submissions:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 from uuid import UUID
 
-from inference.errors import ImageError, NotANumber
+from inference.errors import ImageError, NotANumber, OutOfMemory, PromptUnreadable
 from inference.params import UpscaleParams
 from inference.quality import Quality
 from jobs.endings import PROCESSING_FAILED, Endings
@@ -98,11 +98,11 @@ class Worker:
         with tempfile.TemporaryFile() as file:
             try:
                 enlarged = self.engine.upscale(source, job.params, sink=file, progress=report)
-            except ImageError as error:
+            except (ImageError, PromptUnreadable) as error:
                 return Failure(code=error.code, message=str(error))
-            except NotANumber as error:
+            except (NotANumber, OutOfMemory) as error:
                 # The same picture through the same network: another attempt would end alike.
-                log.exception("job %s: the network gave no numbers", job.id)
+                log.exception("job %s: this picture cannot be enlarged here", job.id)
                 return Failure(code=PROCESSING_FAILED, message=str(error))
             self.leases.current(job)  # whoever has lost the job leaves no file behind
             return self._kept(job, enlarged, file)

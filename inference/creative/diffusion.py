@@ -7,22 +7,21 @@ from itertools import islice, pairwise
 import torch
 from torch import Tensor
 
+from inference.creative.autoencoder import LATENT_PX
 from inference.creative.denoiser import Denoiser, Noise
-from inference.creative.filters import Canvas, planes_of
+from inference.creative.filters import planes_of
 from inference.creative.progress import Meter
 from inference.creative.sampler import ConsistencySampler, DpmSolver, Sampler
-from inference.creative.windows import OVERLAP, WINDOW, Window, windows
+from inference.creative.windows import OVERLAP, WINDOW, Window, seams, windows
 from inference.devices import Sizes
 from inference.errors import NotANumber, OutOfMemory
 from inference.params import CreativeParams
+from inference.picture import Canvas
 from inference.runner import is_out_of_memory
 from inference.tiling import Windows
 
 Placed = tuple[Window, Tensor]
 """A window and what the hint says there."""
-
-LATENT_PX = 8
-"""How wide and high a latent is."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +81,18 @@ class Diffusion:
         self._device = device
         self._tuning = tuning
 
+    def capped(self, creative: CreativeParams) -> CreativeParams:
+        """The params as these weights bear them."""
+        few = self._tuning.few_steps
+        return creative if few is None else few.capped(creative)
+
     def windows(self, height: int, width: int) -> int:
         """Through how many windows latents of that size are seen."""
         return len(self._windows(height, width, self._tuning.sizes))
+
+    def seams(self, height: int, width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The rows and the columns where windows of latents of that size meet."""
+        return seams(height, width, largest=self._tuning.sizes.windows)
 
     def clean(
         self, latents: Tensor, subject: Subject, *, dice: torch.Generator, meter: Meter

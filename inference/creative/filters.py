@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-Canvas = NDArray[np.uint16]
-"""A whole picture between two steps, (h, w, 3), full range."""
+from inference.picture import Canvas
 
 BAND_PX = 256
 WAVELET_LEVELS = 5

@@ -1,16 +1,17 @@
 """The creative pipeline: a picture enlarged by diffusion, one doubling after another."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from inference.creative.autoencoder import Autoencoder
+from inference.creative.autoencoder import LATENT_PX, Autoencoder
 from inference.creative.denoiser import Denoiser
-from inference.creative.diffusion import LATENT_PX, Diffusion, Subject, Tuning
-from inference.creative.filters import Canvas, doubled, recoloured, sharpened
+from inference.creative.diffusion import Diffusion, Subject, Tuning
+from inference.creative.filters import doubled, recoloured, sharpened
 from inference.creative.modules import Modules
 from inference.creative.passes import Pass, passes
 from inference.creative.progress import Meter
@@ -19,57 +20,98 @@ from inference.creative.sampler import noise_like
 from inference.creative.schedule import noise_levels
 from inference.creative.windows import MULTIPLE
 from inference.params import CreativeParams, Factor
+from inference.picture import Canvas
+from inference.quality import Seams
 from inference.runner import Progress
 
 UNIT_PX = LATENT_PX * MULTIPLE
 """What the sides of a picture must be multiples of; its mirror image continues it to that."""
 
-Enlarge = Callable[[Canvas], Canvas]
-"""A faithful enlargement by two."""
+Enlarge = Callable[[Canvas, Progress], Canvas]
+"""A faithful enlargement by two, which tells how far it has come."""
+
+
+class Embeds(Protocol):
+    """Makes of prompts what the networks attend to."""
+
+    def embedded(self, prompt: str, negative: str) -> Tensor:
+        """(2, tokens, width), the negative one first; raises `PromptUnreadable`."""
+        ...
 
 
 class Pipeline:
-    """Diffusion on one device, for one picture at a time; other threads wait for their turn."""
+    """Diffusion on one device, for one picture at a time; other threads wait for their turn.
 
-    def __init__(self, modules: Modules, device: torch.device, *, tuning: Tuning) -> None:
-        half = torch.float16 if device.type == "cuda" else torch.float32
-        for network in (modules.unet, modules.controlnet, modules.vae):
-            network.to(device, half).to(memory_format=torch.channels_last)
-        self._prompts = Prompts(modules.tokenizer, modules.text_encoder.to(device))
-        self._autoencoder = Autoencoder(modules.vae)
-        denoiser = Denoiser(modules.unet, modules.controlnet)
-        self._diffusion = Diffusion(denoiser, device, tuning=tuning)
-        self._tuning = tuning
+    `name` is the checkpoint's, for the records of what it has made.
+    """
+
+    def __init__(
+        self, prompts: Embeds, autoencoder: Autoencoder, *, diffusion: Diffusion, name: str
+    ) -> None:
+        self.name = name
+        self._prompts = prompts
+        self._autoencoder = autoencoder
+        self._diffusion = diffusion
         self._turn = threading.Lock()
 
-    def rows(
+    @classmethod
+    def of(cls, modules: Modules, device: torch.device, *, name: str, tuning: Tuning) -> Self:
+        """The pipeline of these modules, which it moves there; they keep their types."""
+        for network in (modules.unet, modules.controlnet, modules.vae):
+            network.to(device).to(memory_format=torch.channels_last)
+        denoiser = Denoiser(modules.unet, modules.controlnet)
+        return cls(
+            Prompts(modules.tokenizer, modules.text_encoder.to(device)),
+            Autoencoder(modules.vae),
+            diffusion=Diffusion(denoiser, device, tuning=tuning),
+            name=name,
+        )
+
+    def enlarged(
         self,
         canvas: Canvas,
         creative: CreativeParams,
         *,
         factor: Factor,
-        enlarge: Enlarge,
+        restore: Enlarge,
+        double: Enlarge,
         progress: Progress,
-    ) -> Iterator[Canvas]:
-        """The enlarged canvas's rows from the top, (n, factor * w, 3).
+    ) -> Canvas:
+        """The canvas, exactly `factor` times as wide and high.
 
-        `enlarge` makes what each doubling starts from. `progress` is told of steps over all
-        windows; what it raises ends the work between two batches. The same params give the same
-        picture on the same device, but for a rounding where batches differ in size. Raises
-        `PromptUnreadable`, `NotANumber` or `OutOfMemory`.
+        The first doubling starts from what `restore` makes, the others from what `double` does.
+        `progress` is told of steps over all windows, never fewer than before; what it raises ends
+        the work between two batches. The same params give the same picture on the same device, but
+        for a rounding where batches differ in size. Raises `PromptUnreadable`, `NotANumber` or
+        `OutOfMemory`.
         """
-        if self._tuning.few_steps is not None:
-            creative = self._tuning.few_steps.capped(creative)
+        creative = self._diffusion.capped(creative)
         planned = passes(factor, creative)
         with self._turn:
             prompt = self._prompts.embedded(creative.prompt, creative.negative_prompt)
             meter = Meter(progress, self._work(canvas, planned, steps=creative.steps))
-            for each in planned:
+            for number, each in enumerate(planned):
                 meter.begin()
-                canvas = self._passed(
-                    canvas, each, creative=creative, prompt=prompt, enlarge=enlarge, meter=meter
+                start = canvas
+                if each.scale == 2:
+                    enlarge = double if number else restore
+                    start = enlarge(canvas, meter.still)
+                    canvas = np.concatenate(list(doubled(canvas)))
+                made = self._diffused(
+                    start, each, hint=canvas, creative=creative, prompt=prompt, meter=meter
                 )
-        yield from sharpened(canvas, creative.sharpen) if creative.sharpen else (canvas,)
+                canvas = np.concatenate(list(recoloured(made, canvas)))
+        if creative.sharpen:
+            canvas = np.concatenate(list(sharpened(canvas, creative.sharpen)))
+        return canvas
+
+    def seams(self, height_px: int, width_px: int) -> Seams:
+        """Where windows meet in a picture of that size."""
+        rows, columns = self._diffusion.seams(_latents(height_px), _latents(width_px))
+        return Seams(
+            tuple(LATENT_PX * row for row in rows if LATENT_PX * row < height_px),
+            tuple(LATENT_PX * column for column in columns if LATENT_PX * column < width_px),
+        )
 
     def _work(self, canvas: Canvas, planned: tuple[Pass, ...], *, steps: int) -> list[int]:
         """How many windows there are in all steps of each pass."""
@@ -81,40 +123,25 @@ class Pipeline:
             work.append(seen * (len(noise_levels(steps, each.creativity)) - 1))
         return work
 
-    def _passed(
+    def _diffused(
         self,
-        canvas: Canvas,
+        start: Canvas,
         planned: Pass,
         *,
+        hint: Canvas,
         creative: CreativeParams,
         prompt: Tensor,
-        enlarge: Enlarge,
         meter: Meter,
     ) -> Canvas:
-        """One pass: the canvas enlarged by its scale."""
-        is_doubling = planned.scale == 2
-        start = enlarge(canvas) if is_doubling else canvas
-        hint = np.concatenate(list(doubled(canvas))) if is_doubling else canvas
+        """What diffusion makes of `start`, resembling a hint of the same size."""
         levels = noise_levels(creative.steps, planned.creativity)
         dice = torch.Generator().manual_seed(planned.seed)
-
         latents = self._autoencoder.encode(_padded(start))
         noisy = latents + noise_like(latents, dice=dice) * levels[0]
         subject = Subject(creative, prompt, _padded(hint), levels)
         clean = self._diffusion.clean(noisy, subject, dice=dice, meter=meter)
-        made = self._decoded(clean, like=start)
-        return np.concatenate(list(recoloured(made, hint)))
-
-    def _decoded(self, latents: Tensor, *, like: Canvas) -> Canvas:
-        """The picture, without what was added to make its sides fit."""
-        made = np.empty_like(like)
-        height, width = like.shape[:2]
-        top = 0
-        for rows in self._autoencoder.decode(latents):
-            kept = rows[: height - top, :width]
-            made[top : top + len(kept)] = kept
-            top += len(kept)
-        return made
+        height, width = start.shape[:2]
+        return self._autoencoder.decode(clean)[:height, :width]
 
 
 def _latents(side_px: int) -> int:

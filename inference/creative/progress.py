@@ -27,3 +27,7 @@ class Meter:
         before = sum(self._work[: self._pass])
         self._told = max(self._told, before + self._work[self._pass] * done // of)
         self._progress(self._told, sum(self._work))
+
+    def still(self, _done: int, _of: int) -> None:
+        """Something else is being done; who hears of it can end that, too."""
+        self._progress(self._told, sum(self._work))

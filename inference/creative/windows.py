@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from inference.bands import ramps
-from inference.tiling import Overlap, Part, Windows, plan
+from inference.tiling import Overlap, Part, Plan, Windows, plan
 
 WINDOW = Windows(rows_px=144, columns_px=112)
 """In latents, which are 8 px wide and high: what the original looks through."""
@@ -46,7 +46,7 @@ def windows(height: int, width: int, *, largest: Windows, device: torch.device) 
 
     Along a side that needs several they are as large as allowed: one shape for all large pictures.
     """
-    whole = plan(width, height, windows=largest, overlap=OVERLAP, is_full_size=True)
+    whole = _plan(height, width, largest)
     return [
         Window(
             slice(*row.window),
@@ -56,6 +56,19 @@ def windows(height: int, width: int, *, largest: Windows, device: torch.device) 
         for row in whole.rows
         for column in whole.columns
     ]
+
+
+def seams(height: int, width: int, *, largest: Windows) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The rows and the columns in whose middle windows fade into each other."""
+    rows, columns = _plan(height, width, largest)
+    return (
+        tuple(part.core.start for part in rows[1:]),
+        tuple(part.core.start for part in columns[1:]),
+    )
+
+
+def _plan(height: int, width: int, largest: Windows) -> Plan:
+    return plan(width, height, windows=largest, overlap=OVERLAP, is_full_size=True)
 
 
 def _weights(part: Part, axis: tuple[Part, ...]) -> Tensor:

@@ -137,7 +137,7 @@ def test_what_is_damaged_is_named_and_ends_with_1(
     assert run("verify", rows=rows).returncode == 1
 
 
-@pytest.mark.parametrize("words", [["no-such"], ["creative"], [], ["--all", "cgi"]])
+@pytest.mark.parametrize("words", [["no-such"], ["creative-upscale"], [], ["--all", "cgi"]])
 def test_a_pull_of_nothing_known_is_refused(run: Command, words: list[str]) -> None:
     with pytest.raises(InferenceError, match=r"no-such|creative|weights list"):
         run("pull", *words)

@@ -16,6 +16,8 @@ from inference.catalogue import (
     TOPAZ,
     WEIGHTS_FOLDER,
     Slot,
+    has_creative,
+    in_use,
     installed_models,
     is_present,
     needed,
@@ -33,19 +35,24 @@ from inference.published import (
     LICENCES,
     PHOTO,
     SECOND_PASS,
+    STABLE_DIFFUSION,
     Weights,
 )
 from tests.weights import present
 
 FACTORS: tuple[Factor, ...] = (1, 2, 4, 6, 8)
 SHIPPED = [weights for weights in ALL if weights.url is None]
+CREATIVE = CLARITY.slots["clarity"]
 SLOTS = pytest.mark.parametrize("slot", TOPAZ.slots.values(), ids=TOPAZ.slots.keys())
 ROWS = pytest.mark.parametrize("weights", ALL, ids=lambda weights: weights.id)
 
 
 @ROWS
 def test_every_row_may_be_used_commercially(weights: Weights) -> None:
-    assert weights.licence in {"Apache-2.0", "BSD-3-Clause", "CC-BY-4.0", "MIT"}
+    assert weights.licence in {
+        "Apache-2.0", "BSD-3-Clause", "CC-BY-4.0", "MIT",
+        "CreativeML-OpenRAIL-M", "OpenRAIL", "OpenRAIL++-M",
+    }  # fmt: skip
     assert LICENCES[weights.licence].startswith("https://")
     assert weights.attribution
 
@@ -144,10 +151,28 @@ def test_a_file_that_is_cut_off_or_lacks_its_twin_is_not_there(tmp_path: Path) -
     assert not is_present(GENERAL, tmp_path)
 
 
-def test_a_slot_without_weights_is_not_served(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnknown, match="diffusion weights"):
-        serving(CLARITY.slots["creative"], 2, folder=tmp_path)
+def test_nothing_stands_in_for_diffusion(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnknown, match="nothing here enlarges by 2"):
+        serving(CREATIVE, 2, folder=tmp_path)
     assert MODELS.keys() - installed_models(tmp_path) == {"clarity-upscale"}
+
+
+def test_clarity_is_served_once_all_its_files_are_there(tmp_path: Path) -> None:
+    *others, last = needed(CREATIVE)
+    present(*others, folder=tmp_path)
+    assert not has_creative(tmp_path)
+    present(last, folder=tmp_path)
+    assert installed_models(tmp_path) == MODELS.keys()
+    assert in_use(tmp_path) >= set(needed(CREATIVE))
+
+
+def test_an_operators_checkpoint_takes_the_place_of_the_catalogues(tmp_path: Path) -> None:
+    present(*(set(needed(CREATIVE)) - {STABLE_DIFFUSION}), folder=tmp_path)
+    own = tmp_path / "own.safetensors"
+    assert "clarity-upscale" not in installed_models(tmp_path, checkpoint=own)
+    own.touch()
+    assert "clarity-upscale" in installed_models(tmp_path, checkpoint=own)
+    assert "clarity-upscale" not in installed_models(tmp_path)
 
 
 @pytest.mark.parametrize("weights", SHIPPED, ids=lambda weights: weights.id)

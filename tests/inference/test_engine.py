@@ -339,6 +339,6 @@ def test_unknown_models_and_slots_without_weights_are_refused() -> None:
     source = io.BytesIO(file(scene(4, 4), "PNG")).getvalue()
     with pytest.raises(ModelUnknown):
         upscale(source, params(slot="no-such-slot"))
-    clarity = UpscaleParams(model="clarity-upscale", slot="creative", factor=2, output_format="png")
-    with pytest.raises(ModelUnknown, match="diffusion weights"):
+    clarity = UpscaleParams(model="clarity-upscale", slot="clarity", factor=2, output_format="png")
+    with pytest.raises(ModelUnknown, match="no faithful clarity-upscale"):
         upscale(source, clarity)

@@ -10,7 +10,14 @@ from uuid import UUID
 import pytest
 
 from billing.keys import Caller
-from inference.errors import CorruptImage, NotANumber, OutOfMemory, WeightsMissing
+from inference.errors import (
+    CorruptImage,
+    InferenceError,
+    NotANumber,
+    OutOfMemory,
+    PromptUnreadable,
+    WeightsMissing,
+)
 from jobs.endings import MAX_ATTEMPTS
 from jobs.job import Failure, Job, Result, Status
 from jobs.lease import DEADLINE_MS, Report
@@ -100,17 +107,25 @@ def test_a_bad_picture_fails_the_job_and_gives_the_credits_back(machine: Machine
     assert machine.contradictions() == []
 
 
-def test_a_network_that_breaks_down_fails_the_job_at_once_and_gives_the_credits_back(
-    machine: Machine, job: Job
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (NotANumber(), "PROCESSING_FAILED"),
+        (OutOfMemory(), "PROCESSING_FAILED"),
+        (PromptUnreadable(), "PROMPT_UNREADABLE"),
+    ],
+)
+def test_what_would_end_alike_again_fails_the_job_at_once_and_gives_the_credits_back(
+    machine: Machine, job: Job, error: InferenceError, code: str
 ) -> None:
-    def break_the_network(_: Report) -> None:
-        raise NotANumber
+    def fail(_: Report) -> None:
+        raise error
 
-    machine.engine.does = break_the_network
+    machine.engine.does = fail
     machine.work(job.id)
     ended = machine.job(job.id)
     assert (ended.status, ended.attempt) == (Status.FAILED, 1)
-    assert ended.failure == Failure(code="PROCESSING_FAILED", message=str(NotANumber()))
+    assert ended.failure == Failure(code=code, message=str(error))
     assert (ended.cost_credits, available(machine, job)) == (0, 100)
     assert read(machine.objects, f"images/{job.id}-1.png") is None
     assert machine.contradictions() == []
@@ -127,9 +142,7 @@ def test_a_source_that_is_gone_fails_the_job_and_gives_the_credits_back(
     assert machine.contradictions() == []
 
 
-@pytest.mark.parametrize(
-    "error", [MemoryError("out"), WeightsMissing(), OutOfMemory(), OSError("disk")]
-)
+@pytest.mark.parametrize("error", [MemoryError("out"), WeightsMissing(), OSError("disk")])
 def test_what_is_not_the_pictures_fault_is_tried_again_soon(
     machine: Machine, job: Job, clock: Clock, error: Exception
 ) -> None:

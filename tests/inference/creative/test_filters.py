@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from inference.creative.filters import (
     BAND_PX,
-    Canvas,
     canvas_of,
     doubled,
     low_band,
@@ -16,6 +15,7 @@ from inference.creative.filters import (
     recoloured,
     sharpened,
 )
+from inference.picture import Canvas
 
 HEIGHT = 2 * BAND_PX + 60
 

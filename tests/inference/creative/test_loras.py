@@ -15,10 +15,10 @@ from inference.errors import WeightsBad, WeightsMissing
 from tests.inference.creative import tiny
 
 RANK = 2
-QUERY = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+QUERY = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
 OUT = "mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0"
 CONV = "up_blocks.0.resnets.0.conv1"
-POINT = "down_blocks.0.attentions.0.proj_in"  # a convolution of one pixel
+POINT = "down_blocks.1.attentions.0.proj_in"  # a convolution of one pixel
 TEXT = "encoder.layers.1.self_attn.q_proj"
 
 Spell = Callable[[str, str], tuple[str, str, str]]
@@ -210,11 +210,11 @@ def test_a_pickle_is_refused(unet: Any, text_encoder: Any, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "shapes",
     [
-        ((RANK, 7), (32, RANK)),
-        ((RANK, 32), (7, RANK)),
-        ((RANK, 32), (32, 3)),
-        ((), (32, RANK)),
-        ((0, 32), (32, 0)),
+        ((RANK, 7), (64, RANK)),
+        ((RANK, 64), (7, RANK)),
+        ((RANK, 64), (64, 3)),
+        ((), (64, RANK)),
+        ((0, 64), (64, 0)),
     ],
 )
 def test_a_change_of_another_shape_is_refused(
@@ -222,7 +222,7 @@ def test_a_change_of_another_shape_is_refused(
 ) -> None:
     down_name, up_name, _ = peft_names("unet", QUERY)
     save(lora, {down_name: torch.ones(shapes[0]), up_name: torch.ones(shapes[1])})
-    with pytest.raises(WeightsBad, match=r"to_q' is changed by .* weights are \[32, 32\]"):
+    with pytest.raises(WeightsBad, match=r"to_q' is changed by .* weights are \[64, 64\]"):
         fuse(Lora(lora, 1.0), unet=unet, text_encoder=text_encoder)
 
 

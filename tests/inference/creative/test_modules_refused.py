@@ -87,7 +87,7 @@ def test_a_missing_tensor_is_named(files: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "lost",
     [
-        "model.diffusion_model.input_blocks.1.1.proj_in.weight",
+        "model.diffusion_model.input_blocks.3.1.proj_in.weight",
         "first_stage_model.encoder.mid.attn_1.k.weight",
         "cond_stage_model.transformer.text_model.final_layer_norm.bias",
     ],
