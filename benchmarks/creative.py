@@ -73,7 +73,7 @@ class Bench(NamedTuple):
 
 BENCHES = {
     "cuda": Bench(1024, Sizes(Windows(144, 112), batch_tiles=3), shapes={}, runs=3),
-    "cpu": Bench(256, Sizes(Windows(56, 56), batch_tiles=1), shapes=NARROW, runs=1),
+    "cpu": Bench(64, Sizes(Windows(56, 56), batch_tiles=1), shapes=NARROW, runs=1),
 }
 
 
