@@ -24,7 +24,12 @@ TILE_PX = 1024
 OVERLAP = Overlap(halo_px=8, fade_px=8)
 """In latents: neighbours share 128 px, and fade into each other over half of that."""
 
+BAND_PX = 64
+"""Of the reduced copy: how many rows of it are made at once."""
+
 Made = TypeVar("Made")
+
+Tick = Callable[[], object]
 
 
 class Place(NamedTuple):
@@ -42,22 +47,25 @@ class Autoencoder:
     What fits one tile goes through at once. Else all group normalisations get the statistics that a
     reduced copy of the whole has, and tiles fade into each other. Where a 16-bit type does not
     suffice, all is done again in fp32; for want of memory, in tiles of half the side. Both ways
-    raise `NotANumber` or `OutOfMemory`.
+    raise `NotANumber` or `OutOfMemory`. `tick` is called after every tile; what it raises ends the
+    work.
     """
 
     def __init__(self, vae: AutoencoderKL, *, tile_px: int = TILE_PX) -> None:
+        if tile_px < OVERLAP.least_px * LATENT_PX:
+            raise ValueError(f"tiles of {tile_px} px leave nothing between overlaps of {OVERLAP}")
         self._vae = vae
         self._norms = share(vae)
         self._usual_type = vae.dtype
         self._tile_px = tile_px
 
-    def encode(self, picture: Canvas) -> Tensor:
+    def encode(self, picture: Canvas, *, tick: Tick | None = None) -> Tensor:
         """The likeliest latents, (1, 4, h / 8, w / 8), fp32, of sides that are multiples of 8."""
-        return self._tried(lambda side: self._encoded(picture, side))
+        return self._tried(lambda side: self._encoded(picture, side, tick or _unheard))
 
-    def decode(self, latents: Tensor) -> Canvas:
+    def decode(self, latents: Tensor, *, tick: Tick | None = None) -> Canvas:
         """The picture, 8 times as wide and high, within range."""
-        return self._tried(lambda side: self._decoded(latents, side))
+        return self._tried(lambda side: self._decoded(latents, side, tick or _unheard))
 
     def _tried(self, work: Callable[[int], Made]) -> Made:
         """What the work gives, which takes a tile's side in latents."""
@@ -75,6 +83,7 @@ class Autoencoder:
                     if not is_out_of_memory(error):
                         raise
                     side //= 2
+                torch.cuda.empty_cache()  # out of the except clause, whose frames hold tensors
         finally:
             self._compute_in(self._usual_type)
         raise OutOfMemory
@@ -83,12 +92,13 @@ class Autoencoder:
         if self._vae.dtype != dtype:
             nn.Module.to(self._vae, dtype)  # diffusers' own warns of models other than this one
 
-    def _encoded(self, picture: Canvas, side: int) -> Tensor:
+    def _encoded(self, picture: Canvas, side: int, tick: Tick) -> Tensor:
         height, width = (length // LATENT_PX for length in picture.shape[:2])
         planned = plan(width, height, windows=Windows(side, side), overlap=OVERLAP)
         if planned.tiles > 1:
             with listening(self._norms):
-                self._latents(_reduced(planes_of(picture), (side * LATENT_PX,) * 2))
+                coarse = _coarse(picture, side * LATENT_PX)
+                self._latents(_reduced(coarse, (side * LATENT_PX,) * 2))
         latents = torch.zeros(1, 4, height, width, device=self._vae.device)
         for place in _places(planned.rows, planned.columns):
             rows, columns = (
@@ -104,9 +114,10 @@ class Autoencoder:
             latents[..., *kept] += (
                 tile[..., _within(place.down), _within(place.across)] * down[:, None] * across
             )
+            tick()
         return latents
 
-    def _decoded(self, latents: Tensor, side: int) -> Canvas:
+    def _decoded(self, latents: Tensor, side: int, tick: Tick) -> Canvas:
         _, _, height, width = latents.shape
         planned = plan(width, height, windows=Windows(side, side), overlap=OVERLAP)
         if planned.tiles > 1:
@@ -120,6 +131,7 @@ class Autoencoder:
             bands.put(place.row, place.column, self._pixels(seen)[0], slice(0, 3))
             if place.column + 1 == len(planned.columns):
                 finished.append(bands.finish(place.row).cpu().numpy())
+            tick()
         return cast(Canvas, np.concatenate(finished))
 
     def _latents(self, planes: Tensor) -> Tensor:
@@ -147,6 +159,18 @@ def _within(part: Part) -> slice:
     return slice(start, start + part.kept.length)
 
 
+def _coarse(picture: Canvas, most_px: int) -> Tensor:
+    """Its planes, averaged to less than twice that, in bands: in fp32 it would be twice as large.
+
+    What is left over below and to the right of whole means is left out.
+    """
+    height, width = picture.shape[:2]
+    block = max(1, min(max(height, width) // most_px, min(height, width) // LATENT_PX))
+    bands = range(0, height // block * block, BAND_PX * block)
+    means = [F.avg_pool2d(planes_of(picture[top : top + BAND_PX * block]), block) for top in bands]
+    return torch.cat(means, dim=2)
+
+
 def _reduced(planes: Tensor, most: tuple[int, int]) -> Tensor:
     """At its proportions, no larger than that, in sides that are multiples of 8."""
     height, width = planes.shape[2:]
@@ -160,6 +184,10 @@ def _of_like_spread(reduced: Tensor, latents: Tensor) -> Tensor:
     deviation, mean = torch.std_mean(latents, dim=(2, 3), keepdim=True)
     now, now_mean = torch.std_mean(reduced, dim=(2, 3), keepdim=True)
     return (reduced - now_mean) * (deviation / now.clamp(min=1e-6)) + mean
+
+
+def _unheard() -> None:
+    """Nobody listens."""
 
 
 def _sound(result: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class SharedNorm(nn.GroupNorm):
@@ -30,21 +31,24 @@ class SharedNorm(nn.GroupNorm):
 
     def _by(self, variance: Tensor, mean: Tensor, features: Tensor) -> Tensor:
         each = self.num_channels // self.num_groups
-        scale = self.weight * torch.rsqrt(variance + self.eps).repeat_interleave(each)
-        shift = self.bias - mean.repeat_interleave(each) * scale
-        shape = (1, -1, *[1] * (features.ndim - 2))
-        return features * scale.view(shape).to(features) + shift.view(shape).to(features)
+        # What a batch normalisation does at inference; it computes in fp32 whatever the features.
+        return F.batch_norm(
+            features,
+            mean.repeat_interleave(each),
+            variance.repeat_interleave(each),
+            self.weight.float(),
+            self.bias.float(),
+            eps=self.eps,
+        )
 
 
 def share(network: nn.Module) -> list[SharedNorm]:
-    """Put one in the place of every group normalisation of the network."""
-    shared = []
+    """Put one in the place of every group normalisation of the network; gives all there are."""
     for module in list(network.modules()):
         for name, child in module.named_children():
-            if isinstance(child, nn.GroupNorm):
-                shared.append(SharedNorm(child))
-                setattr(module, name, shared[-1])
-    return shared
+            if isinstance(child, nn.GroupNorm) and not isinstance(child, SharedNorm):
+                setattr(module, name, SharedNorm(child))
+    return [module for module in network.modules() if isinstance(module, SharedNorm)]
 
 
 @contextmanager
