@@ -33,6 +33,7 @@ benchmarks: $(READY)  ## every figure, as tables and under benchmarks/results/
 	$(BIN)/python -m benchmarks.memory --stand-in
 	$(BIN)/python -m benchmarks.seams --bench $(BENCH)/Kodak24
 	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.creative
 	$(BIN)/python -m benchmarks.service
 
 $(READY): pyproject.toml

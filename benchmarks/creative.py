@@ -24,7 +24,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers.utils import logging
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.report import Row, print_table, write_results
@@ -172,7 +172,8 @@ def networks(device: torch.device) -> Networks:
         shape = json.loads((SD15 / name / "config.json").read_text())
         with torch.device(device):
             network = kind.from_config(shape | BENCHES[device.type].shapes.get(name, {}))
-        network = network.to(half).to(memory_format=torch.channels_last)
+        nn.Module.to(network, half)  # diffusers' own warns of other models
+        network.to(memory_format=torch.channels_last)
         made[name] = network.eval().requires_grad_(False)
     width = made["unet"].config.cross_attention_dim
     prompt = torch.randn(2, PROMPT_TOKENS, width, device=device, dtype=half)

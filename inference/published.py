@@ -69,35 +69,35 @@ _SHIPPED = MappingProxyType(
     {
         "builtin_x2_small_photo": (
             372_472,
-            "221279dbb8490c96ac521e4963d53fac92cc48874ad55da2b038390aee65c52e",
+            "71070ac976bff621be77ad70abb7c25f4be3ac87658d39b1f6cee96c0d1d4087",
         ),
         "builtin_x4_small_photo": (
-            393_272,
-            "d6531a2010bda025569ba9854a7e59e1b1b5cfeb78f058e48657286547d9230a",
+            393_280,
+            "3b5d097a8df51a6340263bbd7995c3760518524dd5dced4235a53a0c802f6488",
         ),
         "builtin_x2_base_photo": (
             825_472,
-            "c3ea3a6cd4f2b70a5e722c10538d5f7e8955953eff85e6789c2ebdd8d54ece34",
+            "b3af1ff125e8501eec4de0fc6652683c3d5ca7c9f93b2f01d63e0c330ae65617",
         ),
         "builtin_x4_base_photo": (
             856_648,
-            "31be649ab06ab5b22754f2a182b4798b60dcd09a58eb7605857ca1e74c0de563",
+            "bb305d0cda11738d67a5138ee4a4d4cde3940a12b678fa4a0d245e9dd6115afe",
         ),
         "builtin_x2_small_clean": (
             372_472,
-            "5a57f202ddc02bc03b51669761097cb8fb3fab02e27fd93c7f45faf61e3b8d3b",
+            "e394e610a6178eb5c13233f3eb6cd6d82cf70f593a404d270c1a6dc8c6149375",
         ),
         "builtin_x4_small_clean": (
             393_280,
-            "e5ef3fd3380c247ffda6978657fda6a6d3b64c9439ac094e96cb7145b17223bb",
+            "4f1a4aff3098aa9a19640e5c013abcb47acc35f290923cba1c1b36198336ffff",
         ),
         "builtin_x2_base_clean": (
             825_472,
-            "336fb84c7c3f80ef235dc9831d7bec5ca4b57f07309357b55a8df1715bb0d3bf",
+            "fe77c21df45604c04b463950ee8108d4f1aac726528a8b0a595723ddd56663e2",
         ),
         "builtin_x4_base_clean": (
             856_648,
-            "f3f68f46a84069d8568a8fe54d84ab644caa5eae757672da262800f134bd13e0",
+            "055c400d406066f3e5ba53903110d9c5449e7884dac5a870bc8e9e51bdee76e0",
         ),
     }
 )

@@ -95,7 +95,7 @@ class Pipeline:
                 start = canvas
                 if each.scale == 2:
                     enlarge = double if number else restore
-                    start = enlarge(canvas, meter.still)
+                    start = enlarge(canvas, lambda *_: meter.still())
                     canvas = np.concatenate(list(doubled(canvas)))
                 made = self._diffused(
                     start, each, hint=canvas, creative=creative, prompt=prompt, meter=meter
@@ -136,12 +136,12 @@ class Pipeline:
         """What diffusion makes of `start`, resembling a hint of the same size."""
         levels = noise_levels(creative.steps, planned.creativity)
         dice = torch.Generator().manual_seed(planned.seed)
-        latents = self._autoencoder.encode(_padded(start))
+        latents = self._autoencoder.encode(_padded(start), tick=meter.still)
         noisy = latents + noise_like(latents, dice=dice) * levels[0]
         subject = Subject(creative, prompt, _padded(hint), levels)
         clean = self._diffusion.clean(noisy, subject, dice=dice, meter=meter)
         height, width = start.shape[:2]
-        return self._autoencoder.decode(clean)[:height, :width]
+        return self._autoencoder.decode(clean, tick=meter.still)[:height, :width]
 
 
 def _latents(side_px: int) -> int:

@@ -28,6 +28,6 @@ class Meter:
         self._told = max(self._told, before + self._work[self._pass] * done // of)
         self._progress(self._told, sum(self._work))
 
-    def still(self, _done: int, _of: int) -> None:
+    def still(self) -> None:
         """Something else is being done; who hears of it can end that, too."""
         self._progress(self._told, sum(self._work))

@@ -29,7 +29,7 @@ def test_other_work_tells_of_what_is_done() -> None:
     told: list[tuple[int, int]] = []
     meter = Meter(lambda done, of: told.append((done, of)), [4])
     meter.begin()
-    meter.still(1, 3)
+    meter.still()
     meter.reached(2, of=4)
-    meter.still(2, 3)
+    meter.still()
     assert told == [(0, 4), (0, 4), (2, 4), (2, 4)]
