@@ -1,5 +1,5 @@
 # The two commands a newcomer needs: `make serve` and `make test`. Both set up .venv by themselves.
-# `make benchmarks BENCH=DIR PICTURES=DIR` measures everything in the README; it takes a quarter of
+# `make benchmarks BENCH=DIR` measures everything in the README; it takes a quarter of
 # an hour, and wants the machine for itself.
 
 PYTHON ?= python3
@@ -29,7 +29,7 @@ types: $(READY)
 benchmarks: $(READY)  ## every figure, as tables and under benchmarks/results/
 	$(BIN)/python -m benchmarks.quality --bench $(BENCH)
 	$(BIN)/python -m benchmarks.speed
-	$(BIN)/python -m benchmarks.encoding --pictures $(PICTURES) --json benchmarks/results/encoding.json
+	$(BIN)/python -m benchmarks.encoding --pictures $(BENCH)/Kodak24
 	$(BIN)/python -m benchmarks.memory --stand-in
 	$(BIN)/python -m benchmarks.seams --bench $(BENCH)/Kodak24
 	$(BIN)/python -m benchmarks.throughput

@@ -61,14 +61,13 @@ def main() -> None:
     """Measure, print beside what was asked for, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=Path, required=True)
-    parser.add_argument("--json", type=Path, help="where to write the results")
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/encoding.json"))
     args = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
 
     rows = [row for format_ in PILLOWS for row in compared(format_, args.pictures)]
     print_table(f"Encoding by {len(os.sched_getaffinity(0))} cores", rows)
-    if args.json:
-        write_results(args.json, rows)
+    write_results(args.json, rows)
 
 
 def compared(format_: OutputFormat, folder: Path) -> list[Row]:
@@ -92,7 +91,10 @@ def compared(format_: OutputFormat, folder: Path) -> list[Row]:
 
 def enlarged(folder: Path) -> Iterator[Pixels]:
     """The folder's pictures as RGB, (h, w, 3), twice as wide and high."""
-    for path in sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES):
+    paths = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    if not paths:
+        raise FileNotFoundError(f"there are no pictures in {folder}")
+    for path in paths:
         with Image.open(path) as picture:
             size = (picture.width * ENLARGED, picture.height * ENLARGED)
             yield np.asarray(picture.convert("RGB").resize(size, Image.Resampling.BICUBIC))
