@@ -47,7 +47,9 @@ class CreditsNotice(BaseModel):
 )
 def notice(request: Request, services: ServicesOf) -> CreditsNotice | Response:
     """The credits and licences of the networks that serve here, as their authors ask for them."""
-    used = in_use(services.weights_folder, restorer=services.face_restorer)
+    used = in_use(
+        services.weights_folder, restorer=services.face_restorer, creative=services.creative
+    )
     restorer = () if services.face_restorer is None else (services.face_restorer,)
     notices = [_noticed(weights, is_used=weights in used) for weights in (*ALL, *restorer)]
     notices.sort(key=lambda each: not each.in_use)

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from inference.errors import ModelUnknown
-from inference.params import Factor
+from inference.params import USUAL_CREATION, CreativeOptions, Factor
 from inference.published import (
     ANIME,
     CLEAN,
@@ -16,6 +16,7 @@ from inference.published import (
     DAT2,
     DENOISE,
     GENERAL,
+    LCM_LORA,
     PHOTO,
     SECOND_PASS,
     STABLE_DIFFUSION,
@@ -173,35 +174,42 @@ def has_faces(folder: Path, *, restorer: Weights | None) -> bool:
     return restorer is not None and all(is_present(each, folder) for each in (*FACES, restorer))
 
 
-def in_use(folder: Path, *, restorer: Weights | None = None) -> frozenset[Weights]:
+def in_use(
+    folder: Path, *, restorer: Weights | None = None, creative: CreativeOptions = USUAL_CREATION
+) -> frozenset[Weights]:
     """Every file that serves something here, built-in ones and twins included."""
     served = [
         serving(slot, factor, folder=folder).weights
         for slot in TOPAZ.slots.values()
         for factor in slot.fallback
     ]
-    served += [needed(slot) for slot in CLARITY.slots.values() if has_creative(folder)]
-    faces = (*FACES, restorer) if restorer and has_faces(folder, restorer=restorer) else ()
-    named = chain(chain.from_iterable(served), faces)
-    return frozenset(each for weights in named for each in weights.files)
+    if has_faces(folder, restorer=restorer) and restorer is not None:
+        served.append((*FACES, restorer))
+    if has_creative(folder, options=creative):
+        served.append(creative_files(creative))
+    return frozenset(each for weights in chain.from_iterable(served) for each in weights.files)
 
 
-def has_creative(folder: Path, *, checkpoint: Path | None = None) -> bool:
-    """Whether Clarity can be served: by the operator's checkpoint, else by the catalogue's."""
-    own = is_present(STABLE_DIFFUSION, folder) if checkpoint is None else checkpoint.exists()
-    return own and all(is_present(weights, folder) for weights in _BESIDE_A_CHECKPOINT)
+def creative_files(options: CreativeOptions) -> tuple[Weights, ...]:
+    """What Clarity needs of the catalogue's; an operator's checkpoint is not among that."""
+    checkpoint = () if options.checkpoint else (STABLE_DIFFUSION,)
+    few_steps = (LCM_LORA,) if options.is_few_step else ()
+    return (*checkpoint, *_BESIDE_A_CHECKPOINT, *few_steps)
+
+
+def has_creative(folder: Path, *, options: CreativeOptions = USUAL_CREATION) -> bool:
+    """Whether Clarity can be served, as the operator wants it."""
+    has_own = options.checkpoint is None or options.checkpoint.exists()
+    return has_own and all(is_present(weights, folder) for weights in creative_files(options))
 
 
 def installed_models(
-    folder: Path = WEIGHTS_FOLDER, *, checkpoint: Path | None = None
+    folder: Path = WEIGHTS_FOLDER, *, creative: CreativeOptions = USUAL_CREATION
 ) -> frozenset[str]:
-    """The models of which every slot can be served, for every factor, with what `folder` has.
-
-    `checkpoint` is the operator's own for Clarity.
-    """
-    faithful = all(_is_servable(slot, folder) for slot in TOPAZ.slots.values())
-    creative = has_creative(folder, checkpoint=checkpoint)
-    return frozenset([TOPAZ.id] * faithful + [CLARITY.id] * creative)
+    """The models of which every slot can be served, for every factor, with what `folder` has."""
+    has_faithful = all(_is_servable(slot, folder) for slot in TOPAZ.slots.values())
+    has_all = {TOPAZ.id: has_faithful, CLARITY.id: has_creative(folder, options=creative)}
+    return frozenset(model_id for model_id, is_here in has_all.items() if is_here)
 
 
 def _is_servable(slot: Slot, folder: Path) -> bool:

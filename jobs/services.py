@@ -8,7 +8,7 @@ from uuid import UUID
 
 from billing.pricing import Prices
 from inference.catalogue import WEIGHTS_FOLDER, has_faces
-from inference.params import USUAL, Treatment
+from inference.params import USUAL, USUAL_CREATION, CreativeOptions, Treatment
 from inference.published import Weights
 from jobs.courier import Courier
 from jobs.dispatch import Dispatcher
@@ -42,8 +42,8 @@ class Services:
     """The parts that are given; the properties are what is made of them.
 
     `models` are those that can be served; `weights_folder` has the weights that were pulled;
-    `face_restorer` is the file among them that restores faces, if any is to; `treatment` is what
-    every picture gets.
+    `face_restorer` is the file among them that restores faces, if any is to; `creative` is how
+    Clarity works; `treatment` is what every picture gets.
     """
 
     kv: KeyValue
@@ -60,6 +60,7 @@ class Services:
     webhook_hmac_key: HmacKey = "raw"
     weights_folder: Path = WEIGHTS_FOLDER
     face_restorer: Weights | None = None
+    creative: CreativeOptions = USUAL_CREATION
     treatment: Treatment = USUAL
     new_job_id: Callable[[int], UUID] = new_job_id
     new_seed: Callable[[], int] = new_seed

@@ -26,16 +26,18 @@ from inference.catalogue import (
 )
 from inference.checkpoints import load_network
 from inference.errors import ModelUnknown, WeightsBad, WeightsMissing
-from inference.params import Factor
+from inference.params import CreativeOptions, Factor
 from inference.published import (
     ALL,
     CLEAN,
     GENERAL,
     GENERAL_WDN,
+    LCM_LORA,
     LICENCES,
     PHOTO,
     SECOND_PASS,
     STABLE_DIFFUSION,
+    TILE_CONTROLNET,
     Weights,
 )
 from tests.weights import present
@@ -169,10 +171,22 @@ def test_clarity_is_served_once_all_its_files_are_there(tmp_path: Path) -> None:
 def test_an_operators_checkpoint_takes_the_place_of_the_catalogues(tmp_path: Path) -> None:
     present(*(set(needed(CREATIVE)) - {STABLE_DIFFUSION}), folder=tmp_path)
     own = tmp_path / "own.safetensors"
-    assert "clarity-upscale" not in installed_models(tmp_path, checkpoint=own)
+    options = CreativeOptions(checkpoint=own)
+    assert not has_creative(tmp_path, options=options)
     own.touch()
-    assert "clarity-upscale" in installed_models(tmp_path, checkpoint=own)
+    assert "clarity-upscale" in installed_models(tmp_path, creative=options)
+    assert STABLE_DIFFUSION not in in_use(tmp_path, creative=options)
+    assert TILE_CONTROLNET in in_use(tmp_path, creative=options)
     assert "clarity-upscale" not in installed_models(tmp_path)
+
+
+def test_few_steps_need_what_was_distilled_for_them(tmp_path: Path) -> None:
+    options = CreativeOptions(is_few_step=True)
+    present(*needed(CREATIVE), folder=tmp_path)
+    assert not has_creative(tmp_path, options=options)
+    present(LCM_LORA, folder=tmp_path)
+    assert LCM_LORA in in_use(tmp_path, creative=options)
+    assert LCM_LORA not in in_use(tmp_path)
 
 
 @pytest.mark.parametrize("weights", SHIPPED, ids=lambda weights: weights.id)

@@ -19,24 +19,15 @@ from inference.creative.pipeline import Pipeline
 from inference.devices import Sizes
 from inference.engine import Engine, Upscaled
 from inference.errors import NotANumber, PromptUnreadable, WeightsBad, WeightsMissing
-from inference.params import CreativeParams, Factor, OutputFormat, UpscaleParams
+from inference.params import Factor, OutputFormat, UpscaleParams
 from inference.published import CLIP_MERGES, CLIP_VOCABULARY
 from inference.runner import Progress
 from inference.tiling import Windows
 from tests.inference.creative import tiny
+from tests.inference.creative.tiny import KNOBS
 from tests.inference.drawings import file, opened, scene, silent
 from tests.weights import present
 
-KNOBS = CreativeParams(
-    prompt="the cat",
-    negative_prompt="a dog",
-    creativity=0.35,
-    resemblance=0.6,
-    dynamic=6,
-    steps=4,
-    sharpen=0,
-    seed=7,
-)
 LEVEL = 60
 
 Change = Callable[[Modules], None]

@@ -17,20 +17,10 @@ from inference.devices import Sizes
 from inference.errors import NotANumber, OutOfMemory
 from inference.params import CreativeParams
 from inference.tiling import Windows
-from tests.inference.creative.tiny import WIDTH, tiny_controlnet, tiny_unet
+from tests.inference.creative.tiny import KNOBS, WIDTH, tiny_controlnet, tiny_unet
 
 CPU = torch.device("cpu")
 SMALL = Windows(56, 56)
-KNOBS = CreativeParams(
-    prompt="",
-    negative_prompt="",
-    creativity=0.5,
-    resemblance=0.6,
-    dynamic=4,
-    steps=4,
-    sharpen=0,
-    seed=7,
-)
 
 
 def subject(height: int, width: int, knobs: CreativeParams = KNOBS) -> Subject:

@@ -16,6 +16,8 @@ from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from inference.params import CreativeParams
+
 WIDTH = 32
 UNET: dict[str, Any] = {
     "sample_size": 8,
@@ -35,6 +37,18 @@ VAE: dict[str, Any] = {
     "norm_num_groups": 4,
     "latent_channels": 4,
 }
+KNOBS = CreativeParams(
+    prompt="the cat",
+    negative_prompt="a dog",
+    creativity=0.5,
+    resemblance=0.6,
+    dynamic=6,
+    steps=4,
+    sharpen=0,
+    seed=7,
+)
+"""Few steps, and all else near the defaults."""
+
 MERGES = ("t h", "th e</w>", "c a", "ca t</w>")
 
 
