@@ -1,7 +1,6 @@
 """Creative enlargements as callers of the engine have them, by a tiny model of the real classes."""
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,52 +12,23 @@ from PIL import Image
 from torch import nn
 
 from inference.creation import load_pipeline
-from inference.creative.diffusion import Tuning
-from inference.creative.modules import Modules, load_modules
-from inference.creative.pipeline import Pipeline
-from inference.devices import Sizes
+from inference.creative.modules import Modules
 from inference.engine import Engine, Upscaled
 from inference.errors import NotANumber, PromptUnreadable, WeightsBad, WeightsMissing
 from inference.params import Factor, OutputFormat, UpscaleParams
 from inference.published import CLIP_MERGES, CLIP_VOCABULARY
 from inference.runner import Progress
-from inference.tiling import Windows
-from tests.inference.creative import tiny
 from tests.inference.creative.tiny import KNOBS
+from tests.inference.creative.tiny_engine import Model
 from tests.inference.drawings import file, opened, scene, silent
 from tests.weights import present
 
 LEVEL = 60
 
-Change = Callable[[Modules], None]
-
-
-class Model(NamedTuple):
-    """Where a tiny model lies."""
-
-    folder: Path
-
-    def engine(self, *, batch_tiles: int = 1, change: Change | None = None) -> Engine:
-        """An engine that has it, with small windows; `change` does something to its networks."""
-
-        def load(device: torch.device, *, folder: Path) -> Pipeline:  # noqa: ARG001
-            modules = load_modules(
-                self.folder / "checkpoint", controlnet=self.folder / "controlnet", tokenizer=None
-            )
-            if change is not None:
-                change(modules)
-            tuning = Tuning(sizes=Sizes(Windows(56, 56), batch_tiles))
-            return Pipeline.of(modules, device, name="tiny", tuning=tuning)
-
-        return Engine(device="cpu", load_pipeline=load)
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    folder = tmp_path_factory.mktemp("tiny")
-    tiny.write_checkpoint(folder / "checkpoint")
-    tiny.write_controlnet(folder / "controlnet")
-    return Model(folder)
+    return Model.written(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")
