@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from billing.pricing import Prices
-from inference.params import CreativeOptions, DeviceName, MetadataPolicy, Treatment
+from inference.params import CreativeOptions, DeviceName, Lora, MetadataPolicy, Treatment
 from inference.published import Weights, restoreformer
 
 PREFIX = "ENLARGER_"
@@ -47,6 +47,9 @@ class Settings(BaseModel):
     clarity_checkpoint: Path | None = None
     """Clarity's diffusion model: a folder in diffusers' layout or a `.safetensors` file of Stable
     Diffusion 1.5's shapes, in the place of the catalogue's."""
+
+    clarity_loras: tuple[Lora, ...] = ()
+    """LoRAs that are fused into it: `<path>=<weight>`, by commas."""
 
     clarity_few_steps: bool = False
     """Whether Clarity takes eight steps at most, with the catalogue's LCM LoRA."""
@@ -131,6 +134,7 @@ class Settings(BaseModel):
         """How Clarity works."""
         return CreativeOptions(
             checkpoint=self.clarity_checkpoint,
+            loras=self.clarity_loras,
             is_few_step=self.clarity_few_steps,
             unguided_steps=self.clarity_unguided_steps,
             is_compiled=self.clarity_compile,
@@ -161,6 +165,17 @@ class Settings(BaseModel):
         if not isinstance(value, str):
             return value
         return [ip_network(part.strip()) for part in value.split(",") if part.strip()]
+
+    @field_validator("clarity_loras", mode="before")
+    @classmethod
+    def _weighed(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        said = [part.strip() for part in value.split(",") if part.strip()]
+        for part in said:
+            if part.find("=") < 1:
+                raise ValueError(f"{part} is not <path>=<weight>")
+        return [dict(zip(Lora._fields, part.rsplit("=", 1), strict=True)) for part in said]
 
     @field_validator("prices", mode="before")
     @classmethod

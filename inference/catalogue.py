@@ -199,7 +199,9 @@ def creative_files(options: CreativeOptions) -> tuple[Weights, ...]:
 
 def has_creative(folder: Path, *, options: CreativeOptions = USUAL_CREATION) -> bool:
     """Whether Clarity can be served, as the operator wants it."""
-    has_own = options.checkpoint is None or options.checkpoint.exists()
+    own = [options.checkpoint] if options.checkpoint else []
+    own += [lora.file for lora in options.loras]
+    has_own = all(path.exists() for path in own)
     return has_own and all(is_present(weights, folder) for weights in creative_files(options))
 
 

@@ -11,7 +11,7 @@ import torch
 from inference.checkpoints import verified_path
 from inference.devices import Bits, Device
 from inference.faithful import Faithful, layer
-from inference.params import USUAL_CREATION, CreativeOptions, CreativeParams, Factor
+from inference.params import USUAL_CREATION, CreativeOptions, CreativeParams, Factor, Lora
 from inference.picture import Canvas, Picture, Samples
 from inference.published import (
     CLIP_MERGES,
@@ -40,17 +40,17 @@ def load_pipeline(
 ) -> "Pipeline":
     """The pipeline of the catalogue's files, verified; `WeightsMissing` or `WeightsBad` if not."""
     from inference.creative.diffusion import FewSteps, Tuning
-    from inference.creative.loras import Lora
     from inference.creative.modules import load_modules
     from inference.creative.pipeline import Pipeline
 
     for weights in (CLIP_VOCABULARY, CLIP_MERGES):
         tokenizer = verified_path(weights, folder=folder).parent
+    few_steps = [Lora(verified_path(LCM_LORA, folder=folder), 1.0)] if options.is_few_step else []
     modules = load_modules(
         options.checkpoint or verified_path(STABLE_DIFFUSION, folder=folder),
         controlnet=verified_path(TILE_CONTROLNET, folder=folder),
         tokenizer=tokenizer,
-        loras=[Lora(verified_path(LCM_LORA, folder=folder), 1.0)] if options.is_few_step else [],
+        loras=(*options.loras, *few_steps),
         dtype=torch.float16 if device.type == "cuda" else torch.float32,
     )
     tuning = Tuning(

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 OutputFormat = Literal["jpg", "png", "webp", "tiff", "avif"]
 Factor = Literal[1, 2, 4, 6, 8]
@@ -80,16 +80,25 @@ class UpscaleParams(Treatment):
     creative: CreativeParams | None = None
 
 
+class Lora(NamedTuple):
+    """A file of changes to a network, and how much of them: 1 as they were trained, 0 nothing."""
+
+    file: Path
+    weight: FiniteFloat
+
+
 @dataclass(frozen=True)
 class CreativeOptions:
     """What an operator decides about the diffusion.
 
-    `checkpoint` is a folder or a file of theirs in the place of the catalogue's. `is_few_step` adds
+    `checkpoint` is a folder or a file of theirs in the place of the catalogue's; `loras` are fused
+    into it. `is_few_step` adds
     the catalogue's LCM LoRA and takes at most eight steps; `unguided_steps` of each pass, the last
     ones, are done without guidance, at half the work; `is_compiled` has torch compile the networks.
     """
 
     checkpoint: Path | None = None
+    loras: tuple[Lora, ...] = ()
     is_few_step: bool = False
     unguided_steps: int = 0
     is_compiled: bool = False

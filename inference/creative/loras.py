@@ -13,13 +13,7 @@ from torch import Tensor, nn
 
 from inference.creative.tensors import read_remarks, read_tensors
 from inference.errors import WeightsBad
-
-
-class Lora(NamedTuple):
-    """A file of changes, and how much of them is wanted: 1 as they were trained, 0 nothing."""
-
-    file: Path
-    weight: float
+from inference.params import Lora
 
 
 def fuse(lora: Lora, *, unet: nn.Module, text_encoder: nn.Module) -> None:

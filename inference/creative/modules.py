@@ -12,11 +12,12 @@ import torch
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from inference.creative.loras import Lora, fuse
+from inference.creative.loras import fuse
 from inference.creative.parts import CONTROLNET, TEXT_ENCODER, UNET, VAE, load_part
 from inference.creative.tensors import read_json
 from inference.creative.vocabulary import load_tokenizer
 from inference.errors import WeightsBad, WeightsMissing
+from inference.params import Lora
 
 SD15 = Path(__file__).parent / "sd15"
 """The shapes of Stable Diffusion 1.5, which a checkpoint in one file does not tell itself."""

@@ -9,7 +9,7 @@ import pytest
 
 from billing.pricing import Prices
 from handlers.settings import Settings, SettingsError
-from inference.params import Treatment
+from inference.params import CreativeOptions, Lora, Treatment
 from inference.published import restoreformer
 
 
@@ -52,6 +52,17 @@ def test_an_empty_environment_gives_the_defaults() -> None:
             (ip_network("127.0.0.1/32"), ip_network("10.0.0.0/8")),
         ),
         ("FACE_RESTORER_SHA256", "ab" * 32, "face_restorer", restoreformer("ab" * 32)),
+        ("CLARITY_CHECKPOINT", "/srv/m", "creative_options", CreativeOptions(Path("/srv/m"))),
+        ("CLARITY_LORAS", "", "clarity_loras", ()),
+        (
+            "CLARITY_LORAS",
+            "/srv/a=b.safetensors=0.5, /srv/c.safetensors=1",
+            "clarity_loras",
+            (Lora(Path("/srv/a=b.safetensors"), 0.5), Lora(Path("/srv/c.safetensors"), 1.0)),
+        ),
+        ("CLARITY_FEW_STEPS", "on", "creative_options", CreativeOptions(is_few_step=True)),
+        ("CLARITY_UNGUIDED_STEPS", "2", "creative_options", CreativeOptions(unguided_steps=2)),
+        ("CLARITY_COMPILE", "on", "creative_options", CreativeOptions(is_compiled=True)),
         ("WORKERS", "4", "workers", 4),
         ("WORKERS", "0", "workers", 0),
         ("LEASE_S", "12.5", "lease_s", 12.5),
@@ -82,6 +93,11 @@ def test_each_variable_sets_its_setting(name: str, said: str, field: str, value:
         ("PUBLIC_URL", "ftp://up.example"),
         ("OUTBOUND_ALLOW", "10.0.0.1/8"),
         ("OUTBOUND_ALLOW", "localhost"),
+        ("CLARITY_LORAS", "/srv/a.safetensors"),
+        ("CLARITY_LORAS", "/srv/a.safetensors=much"),
+        ("CLARITY_LORAS", "/srv/a.safetensors=nan"),
+        ("CLARITY_LORAS", "=1"),
+        ("CLARITY_UNGUIDED_STEPS", "-1"),
         ("WORKERS", "-1"),
         ("WORKERS", "65"),
         ("WORKERS", "two"),

@@ -9,9 +9,10 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from inference.creative.loras import Lora, fuse
+from inference.creative.loras import fuse
 from inference.creative.modules import load_modules
 from inference.errors import WeightsBad, WeightsMissing
+from inference.params import Lora
 from tests.inference.creative import tiny
 
 RANK = 2
