@@ -31,7 +31,7 @@ from benchmarks.report import Row, print_table, write_results
 from benchmarks.throughput import finish, peak_flops
 from inference.creative.autoencoder import LATENT_PX, Autoencoder
 from inference.creative.denoiser import Denoiser, Noise
-from inference.creative.diffusion import Diffusion, Tuning
+from inference.creative.diffusion import CARD_SIZES, Diffusion, Tuning
 from inference.creative.modules import SD15
 from inference.creative.pipeline import Pipeline
 from inference.creative.schedule import noise_levels
@@ -72,7 +72,7 @@ class Bench(NamedTuple):
 
 
 BENCHES = {
-    "cuda": Bench(1024, Sizes(Windows(144, 112), batch_tiles=3), shapes={}, runs=3),
+    "cuda": Bench(1024, CARD_SIZES, shapes={}, runs=3),
     "cpu": Bench(64, Sizes(Windows(56, 56), batch_tiles=1), shapes=NARROW, runs=1),
 }
 

@@ -39,7 +39,7 @@ def load_pipeline(
     device: torch.device, *, folder: Path, options: CreativeOptions = USUAL_CREATION
 ) -> "Pipeline":
     """The pipeline of the catalogue's files, verified; `WeightsMissing` or `WeightsBad` if not."""
-    from inference.creative.diffusion import FewSteps, Tuning
+    from inference.creative.diffusion import CARD_SIZES, ONE_WINDOW, FewSteps, Tuning
     from inference.creative.modules import load_modules
     from inference.creative.pipeline import Pipeline
 
@@ -53,7 +53,9 @@ def load_pipeline(
         loras=(*options.loras, *few_steps),
         dtype=torch.float16 if device.type == "cuda" else torch.float32,
     )
+    is_on_a_card = device.type == "cuda"
     tuning = Tuning(
+        sizes=CARD_SIZES if is_on_a_card else ONE_WINDOW,
         unguided_steps=options.unguided_steps,
         few_steps=FewSteps() if options.is_few_step else None,
         is_compiled=options.is_compiled,

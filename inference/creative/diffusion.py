@@ -11,6 +11,7 @@ from inference.creative.autoencoder import LATENT_PX
 from inference.creative.denoiser import Denoiser, Noise
 from inference.creative.filters import planes_of
 from inference.creative.progress import Meter
+from inference.creative.prompts import CHUNK
 from inference.creative.sampler import ConsistencySampler, DpmSolver, Sampler
 from inference.creative.windows import OVERLAP, WINDOW, Window, seams, windows
 from inference.devices import Sizes
@@ -40,14 +41,17 @@ class FewSteps:
 
 ONE_WINDOW = Sizes(WINDOW, batch_tiles=1)
 
+CARD_SIZES = Sizes(WINDOW, batch_tiles=3)
+"""For a CUDA card: a picture of four megapixels is two such batches."""
+
 
 @dataclass(frozen=True)
 class Tuning:
     """What an operator decides: how much goes through the networks at once, and shortcuts.
 
     In the `unguided_steps` last ones of each pass the prompt pulls as if `dynamic` were 1, which
-    halves their work. `is_compiled` has torch compile the networks, for full batches of the largest
-    window alone: it takes minutes for each shape.
+    halves their work. `is_compiled` has torch compile the networks, for one shape alone: it takes
+    minutes for each.
     """
 
     sizes: Sizes = ONE_WINDOW
@@ -126,16 +130,18 @@ class Diffusion:
         places = self._windows(height, width, sizes)
         hints = [self._hint(subject.hint, place) for place in places]
         batch_tiles = min(sizes.batch_tiles, len(places))
-        denoise = self._denoise(places[0], batch_tiles)
+        denoise = self._denoise(places[0], batch_tiles, prompt=subject.prompt)
         creative, steps = subject.creative, list(pairwise(subject.levels))
         steering = self._denoiser.steering(
             dynamic=creative.dynamic, resemblance=creative.resemblance
         )
         guided_steps = len(steps) - self._tuning.unguided_steps if creative.dynamic > 1 else 0
-        done = 0
+        done, heard = 0, 0
         for number, (sigma, following) in enumerate(steps):
             parts = 2 if number < guided_steps else 1
-            self._denoiser.listen(subject.prompt[-parts:])
+            if parts != heard:
+                self._denoiser.listen(subject.prompt[-parts:])
+                heard = parts
             noise = Noise.of(sigma, device=self._device)
             clean = torch.zeros_like(latents)
             for batch in _batches(list(zip(places, hints, strict=True)), batch_tiles):
@@ -160,9 +166,10 @@ class Diffusion:
         rows, columns = place.on_pixels(LATENT_PX)
         return self._denoiser.hint(planes_of(hint[rows, columns])).cpu()
 
-    def _denoise(self, place: Window, batch_tiles: int) -> Callable[..., Tensor]:
+    def _denoise(self, place: Window, batch_tiles: int, *, prompt: Tensor) -> Callable[..., Tensor]:
+        """Compiled for full batches of full windows and prompts of one chunk, if at all."""
         shape = Sizes(Windows(*place.weights.shape), batch_tiles)
-        is_usual = shape == self._tuning.sizes
+        is_usual = shape == self._tuning.sizes and prompt.shape[1] == CHUNK + 2
         return self._compiled if self._tuning.is_compiled and is_usual else self._denoiser
 
 

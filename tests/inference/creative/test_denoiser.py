@@ -1,8 +1,12 @@
 """The denoiser against the networks as diffusers has them."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 
 from inference.creative.denoiser import DECAY, Denoiser, Noise
 from inference.creative.schedule import training_step
@@ -84,17 +88,21 @@ def test_the_deepest_residual_counts_in_full() -> None:
     assert steering.residuals[0] == pytest.approx(0.6 * 0.825 ** (len(steering.residuals) - 1))
 
 
-def test_the_networks_compile_in_one_piece() -> None:
-    latents, hints, prompt = given()
+@torch.inference_mode()
+def test_the_networks_compile_once_in_one_piece() -> None:
+    latents, hints, prompt = (each.clone() for each in given())
     denoiser = Denoiser(tiny_unet(), tiny_controlnet())
-    denoiser.listen(prompt)
-    arguments = (
-        latents,
-        denoiser.hint(hints),
-        Noise.of(SIGMA, device=latents.device),
-        denoiser.steering(dynamic=6, resemblance=0.6),
-        2,
-    )
-    with torch.inference_mode():
-        compiled = torch.compile(denoiser, fullgraph=True, dynamic=False, backend="eager")
+    steering = denoiser.steering(dynamic=6, resemblance=0.6)
+    graphs = []
+
+    def count(graph: GraphModule, _: list[Tensor]) -> Callable[..., Any]:
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(denoiser, fullgraph=True, dynamic=False, backend=count)
+    for words, sigma in ((prompt, 2.0), (prompt.flip(0), 0.5)):
+        denoiser.listen(words)
+        noise = Noise.of(sigma, device=latents.device)
+        arguments = (latents, denoiser.hint(hints), noise, steering, 2)
         torch.testing.assert_close(compiled(*arguments), denoiser(*arguments))
+    assert len(graphs) == 1
