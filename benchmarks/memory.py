@@ -28,7 +28,7 @@ from inference.engine import Engine
 from inference.networks.builtin import BLOCKS
 from inference.networks.network import Network
 from inference.params import Factor, UpscaleParams
-from inference.published import Weights
+from inference.provenance import Weights
 
 ASKED_MB = 1_200
 SIDE_PX, STRIP_PX = 5_000, 288

@@ -22,7 +22,8 @@ from inference.devices import device_named
 from inference.engine import Engine
 from inference.networks.network import Network
 from inference.params import DeviceName, UpscaleParams
-from inference.published import BUILT_IN, Weights, Width
+from inference.provenance import Weights
+from inference.published import BUILT_IN, Width
 
 ASKED_MEGAPIXELS_A_SECOND = {"small": 8.0, "base": 4.0}
 ASKED_SHARE = 0.6

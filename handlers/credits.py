@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from handlers.apiframe_wire import Problem
 from handlers.auth import ServicesOf
 from inference.catalogue import in_use
-from inference.published import ALL, LICENCES, Weights
+from inference.provenance import LICENCES, Weights
+from inference.published import ALL
 
 BUILT_IN_SOURCE = "It ships with the code"
 

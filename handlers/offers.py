@@ -5,7 +5,7 @@ from pathlib import Path
 
 from handlers.apiframe_wire import ModelInfo
 from inference.catalogue import CLARITY, MODELS, TOPAZ, Model, Slot, serving
-from inference.published import Weights
+from inference.provenance import Weights
 from jobs.services import Services
 
 

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from billing.pricing import Prices
 from inference.params import CreativeOptions, DeviceName, Lora, MetadataPolicy, Treatment
-from inference.published import Weights, restoreformer
+from inference.provenance import Weights
+from inference.published import restoreformer
 
 PREFIX = "ENLARGER_"
 _STORE_SCHEME = "sqlite://"

@@ -14,7 +14,8 @@ from handlers.stores import Data, Stores, usable_files
 from inference.catalogue import MODELS, Slot, needed, weights_path
 from inference.downloads import Downloads, is_whole
 from inference.errors import DownloadError, ModelUnknown
-from inference.published import ALL, Weights
+from inference.provenance import Weights
+from inference.published import ALL
 
 FACES_SLOT = "faces"
 """What stands for face enhancement's weights where slots are named."""

@@ -8,26 +8,28 @@ from types import MappingProxyType
 
 from inference.errors import ModelUnknown
 from inference.params import USUAL_CREATION, CreativeOptions, Factor
+from inference.provenance import Weights
 from inference.published import (
     ANIME,
     CLEAN,
-    CLIP_MERGES,
-    CLIP_VOCABULARY,
     DAT2,
     DENOISE,
     GENERAL,
-    LCM_LORA,
     PHOTO,
     SECOND_PASS,
-    STABLE_DIFFUSION,
-    TILE_CONTROLNET,
     WEB_PHOTO,
     X2PLUS,
     X4PLUS,
     YUNET,
     Pair,
 )
-from inference.published import Weights as Weights
+from inference.published_diffusion import (
+    CLIP_MERGES,
+    CLIP_VOCABULARY,
+    LCM_LORA,
+    STABLE_DIFFUSION,
+    TILE_CONTROLNET,
+)
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 """Where the weights lie that ship with the code."""

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from inference.catalogue import Weights, weights_path
+from inference.catalogue import weights_path
 from inference.errors import WeightsBad, WeightsMissing
 from inference.networks.builtin import BuiltIn
 from inference.networks.dat import DAT
@@ -24,6 +24,7 @@ from inference.networks.restoreformer import RestoreFormer
 from inference.networks.rrdbnet import RRDBNet
 from inference.networks.span import SPAN
 from inference.networks.srvgg import SRVGG
+from inference.provenance import Weights
 
 ARCHITECTURES: Mapping[str, type[Network]] = MappingProxyType(
     {

@@ -13,7 +13,7 @@ from inference.devices import Bits, Device
 from inference.faithful import Faithful, layer
 from inference.params import USUAL_CREATION, CreativeOptions, CreativeParams, Factor, Lora
 from inference.picture import Canvas, Picture, Samples
-from inference.published import (
+from inference.published_diffusion import (
     CLIP_MERGES,
     CLIP_VOCABULARY,
     LCM_LORA,

@@ -27,7 +27,7 @@ from inference.errors import (
     DownloadUnwritable,
     DownloadWrong,
 )
-from inference.published import Weights
+from inference.provenance import Weights
 
 Progress = Callable[[int, int], None]
 Pause = Callable[[float], object]

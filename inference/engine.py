@@ -9,7 +9,7 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from inference.catalogue import TOPAZ, WEIGHTS_FOLDER, Weights
+from inference.catalogue import TOPAZ, WEIGHTS_FOLDER
 from inference.chain import Chain
 from inference.checkpoints import load_network
 from inference.choice import Choice
@@ -24,6 +24,7 @@ from inference.faithful import Faithful, is_constant
 from inference.networks.network import Network
 from inference.params import DeviceName, OutputFormat, UpscaleParams
 from inference.picture import Picture, Samples
+from inference.provenance import Weights
 from inference.published import SECOND_PASS, YUNET
 from inference.quality import Quality, QualityMeter, Seams
 from inference.runner import Progress

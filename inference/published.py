@@ -1,58 +1,11 @@
-"""Every file of weights that we know: whose it is, where it comes from, and what must be in it."""
+"""Every file of weights that we know; those for diffusion are in a file of their own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-LICENCES: Mapping[str, str] = MappingProxyType(
-    {
-        "Apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0",
-        "BSD-3-Clause": "https://opensource.org/license/bsd-3-clause",
-        "CC-BY-4.0": "https://creativecommons.org/licenses/by/4.0/",
-        "CreativeML-OpenRAIL-M": (
-            "https://huggingface.co/spaces/CompVis/stable-diffusion-license/raw/main/license.txt"
-        ),
-        "MIT": "https://opensource.org/license/mit",
-        "OpenRAIL": "https://huggingface.co/lllyasviel/ControlNet-v1-1",
-        "OpenRAIL++-M": (
-            "https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0/raw/main/LICENSE.md"
-        ),
-    }
-)
-"""The licences that we take weights under, with their texts; all of them allow commercial use.
-
-The OpenRAIL ones name uses that are forbidden, and want that passed on to whoever uses a service.
-"""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """One file of weights. `attribution` is the credit its licence or its training set asks for.
-
-    `url` is None for what ships with the code; `revision` names the version that it points to.
-    With a `twin`, a file of the same shape, every tensor is (1 - twin_share) times this file's plus
-    `twin_share` times the twin's.
-    """
-
-    id: str
-    file: str
-    architecture: str
-    scale: int
-    licence: str
-    sha256: str
-    size_bytes: int
-    attribution: str
-    url: str | None = None
-    revision: str = ""
-    twin: "Weights | None" = None
-    twin_share: float = 0.0
-
-    @property
-    def files(self) -> tuple["Weights", ...]:
-        """This file and, if it has one, its twin."""
-        return (self,) if self.twin is None else (self, self.twin)
-
+from inference.provenance import Weights
+from inference.published_diffusion import DIFFUSION
 
 Width = Literal["small", "base"]
 Kind = Literal["photo", "clean"]
@@ -299,93 +252,9 @@ def restoreformer(sha256: str) -> Weights:
     )
 
 
-def _hub(
-    weights_id: str,
-    *,
-    repository: str,
-    revision: str,
-    path: str,
-    architecture: str,
-    licence: str,
-    size_bytes: int,
-    sha256: str,
-    author: str,
-) -> Weights:
-    project = f"https://huggingface.co/{repository}"
-    return Weights(
-        id=weights_id,
-        file=path.rpartition("/")[2],
-        architecture=architecture,
-        scale=1,
-        licence=licence,
-        sha256=sha256,
-        size_bytes=size_bytes,
-        attribution=f"{author}; {project}",
-        url=f"{project}/resolve/{revision}/{path}",
-        revision=revision,
-    )
-
-
-STABLE_DIFFUSION = _hub(
-    "stable-diffusion-v1-5",
-    repository="Comfy-Org/stable-diffusion-v1-5-archive",
-    revision="9cfd069101959ca3828bf9c04a4419870832b74f",
-    path="v1-5-pruned-emaonly-fp16.safetensors",
-    architecture="stable-diffusion",
-    licence="CreativeML-OpenRAIL-M",
-    size_bytes=2_132_696_762,
-    sha256="e9476a13728cd75d8279f6ec8bad753a66a1957ca375a1464dc63b37db6e3916",
-    author="Stable Diffusion v1.5 by Robin Rombach, Patrick Esser and contributors, in fp16",
-)
-TILE_CONTROLNET = _hub(
-    "control-v11f1e-sd15-tile",
-    repository="comfyanonymous/ControlNet-v1-1_fp16_safetensors",
-    revision="ab830a51c5c573a5b85bfdbaa3ae0ab7e1baf5f7",
-    path="control_v11f1e_sd15_tile_fp16.safetensors",
-    architecture="controlnet",
-    licence="OpenRAIL",
-    size_bytes=722_601_104,
-    sha256="2f31868eedb243a77932e3c63907a6ba0a2058b6d65b5c27b89ee1b7f618ea33",
-    author="ControlNet 1.1 tile by Lvmin Zhang, in fp16",
-)
-_CLIP_REVISION = "32bd64288804d66eefd0ccbe215aa642df71cc41"
-CLIP_VOCABULARY = _hub(
-    "clip-vocabulary",
-    repository="openai/clip-vit-large-patch14",
-    revision=_CLIP_REVISION,
-    path="vocab.json",
-    architecture="clip-tokenizer",
-    licence="MIT",
-    size_bytes=961_143,
-    sha256="3f0c4f7d2086b61b38487075278ea9ed04edb53a03cbb045b86c27190fa8fb69",
-    author="CLIP, copyright (c) 2021 OpenAI",
-)
-CLIP_MERGES = _hub(
-    "clip-merges",
-    repository="openai/clip-vit-large-patch14",
-    revision=_CLIP_REVISION,
-    path="merges.txt",
-    architecture="clip-tokenizer",
-    licence="MIT",
-    size_bytes=524_619,
-    sha256="9fd691f7c8039210e0fced15865466c65820d09b63988b0174bfe25de299051a",
-    author="CLIP, copyright (c) 2021 OpenAI",
-)
-LCM_LORA = _hub(
-    "lcm-lora-sdv1-5",
-    repository="latent-consistency/lcm-lora-sdv1-5",
-    revision="cf2fced511dbe7e26c8d1d397e728fbab875db4b",
-    path="pytorch_lora_weights.safetensors",
-    architecture="lora",
-    licence="OpenRAIL++-M",
-    size_bytes=134_621_556,
-    sha256="8f90d840e075ff588a58e22c6586e2ae9a6f7922996ee6649a7f01072333afe4",
-    author="LCM-LoRA by Simian Luo et al.",
-)
-
 ALL: tuple[Weights, ...] = (
     *(weights for pair in BUILT_IN.values() for weights in pair),
     X4PLUS, X2PLUS, ANIME, GENERAL, GENERAL_WDN, WEB_PHOTO, DAT2, SPAN, DENOISE, YUNET,
-    STABLE_DIFFUSION, TILE_CONTROLNET, CLIP_VOCABULARY, CLIP_MERGES, LCM_LORA,
+    *DIFFUSION,
 )  # fmt: skip
 """Every row, the built-in ones first."""

@@ -9,7 +9,7 @@ from uuid import UUID
 from billing.pricing import Prices
 from inference.catalogue import WEIGHTS_FOLDER, has_faces
 from inference.params import USUAL, USUAL_CREATION, CreativeOptions, Treatment
-from inference.published import Weights
+from inference.provenance import Weights
 from jobs.courier import Courier
 from jobs.dispatch import Dispatcher
 from jobs.endings import Endings

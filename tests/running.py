@@ -21,7 +21,7 @@ from billing.pricing import Prices
 from handlers.app import create_app
 from inference.catalogue import installed_models
 from inference.params import USUAL, Treatment
-from inference.published import Weights
+from inference.provenance import Weights
 from jobs.dispatch import Dispatcher
 from jobs.ids import system_clock
 from jobs.links import Links

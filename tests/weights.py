@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from inference.published import Weights
+from inference.provenance import Weights
 
 
 def present(*several: Weights, folder: Path) -> None:

@@ -14,9 +14,9 @@ import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from inference.catalogue import Weights
 from inference.checkpoints import read_verified
 from inference.picture import Samples
+from inference.provenance import Weights
 from inference.published import YUNET
 
 Floats = NDArray[np.float32]

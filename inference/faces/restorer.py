@@ -25,7 +25,7 @@ from inference.faces.paste import Patch, mask_at
 from inference.networks.network import Network
 from inference.params import FaceParams
 from inference.picture import Picture
-from inference.published import Weights
+from inference.provenance import Weights
 
 
 class FaceRestorer:

@@ -13,7 +13,8 @@ import local_app
 from handlers.stores import Stores
 from handlers.weights import add_weights
 from inference.errors import InferenceError
-from inference.published import ALL, CLEAN, GENERAL, GENERAL_WDN, X4PLUS, Weights
+from inference.provenance import Weights
+from inference.published import ALL, CLEAN, GENERAL, GENERAL_WDN, X4PLUS
 from tests.inference.source import Source, serving
 
 

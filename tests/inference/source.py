@@ -8,7 +8,7 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
-from inference.published import Weights
+from inference.provenance import Weights
 
 PATH = "/weights.bin"
 

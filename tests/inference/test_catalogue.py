@@ -27,19 +27,9 @@ from inference.catalogue import (
 from inference.checkpoints import load_network
 from inference.errors import ModelUnknown, WeightsBad, WeightsMissing
 from inference.params import CreativeOptions, Factor
-from inference.published import (
-    ALL,
-    CLEAN,
-    GENERAL,
-    GENERAL_WDN,
-    LCM_LORA,
-    LICENCES,
-    PHOTO,
-    SECOND_PASS,
-    STABLE_DIFFUSION,
-    TILE_CONTROLNET,
-    Weights,
-)
+from inference.provenance import LICENCES, Weights
+from inference.published import ALL, CLEAN, GENERAL, GENERAL_WDN, PHOTO, SECOND_PASS
+from inference.published_diffusion import LCM_LORA, STABLE_DIFFUSION, TILE_CONTROLNET
 from tests.weights import present
 
 FACTORS: tuple[Factor, ...] = (1, 2, 4, 6, 8)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from inference.checkpoints import load_network
 from inference.errors import WeightsBad, WeightsMissing
 from inference.networks.network import Network
-from inference.published import Weights
+from inference.provenance import Weights
 from tests.inference.networks.tiny import TINY, published, tiny
 
 ANY_PROTOCOL = pytest.mark.filterwarnings("ignore:Detected pickle protocol")

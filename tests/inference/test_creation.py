@@ -16,7 +16,7 @@ from inference.creative.modules import Modules
 from inference.engine import Engine, Upscaled
 from inference.errors import NotANumber, PromptUnreadable, WeightsBad, WeightsMissing
 from inference.params import Factor, OutputFormat, UpscaleParams
-from inference.published import CLIP_MERGES, CLIP_VOCABULARY
+from inference.published_diffusion import CLIP_MERGES, CLIP_VOCABULARY
 from inference.runner import Progress
 from tests.inference.creative.tiny import KNOBS
 from tests.inference.creative.tiny_engine import Model

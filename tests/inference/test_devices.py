@@ -10,7 +10,8 @@ from inference.checkpoints import load_network
 from inference.devices import CPU_WINDOWS, Bits, Cpu, Sizes, device_named, padded
 from inference.errors import DeviceMissing, NotANumber
 from inference.networks.builtin import BuiltIn
-from inference.published import PHOTO, Weights
+from inference.provenance import Weights
+from inference.published import PHOTO
 from inference.tiling import Span, Windows
 from tests.inference.drawings import noise, scene
 from tests.inference.stand_ins import Nearest, made

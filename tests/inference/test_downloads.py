@@ -21,7 +21,8 @@ from inference.errors import (
     DownloadUnwritable,
     DownloadWrong,
 )
-from inference.published import CLEAN, Weights
+from inference.provenance import Weights
+from inference.published import CLEAN
 from tests.inference.source import PATH, Source, serving
 
 DATA = random.Random(1).randbytes(300_000)

@@ -25,7 +25,8 @@ from inference.errors import (
 )
 from inference.networks.network import Network
 from inference.params import FaceParams, Factor, OutputFormat, UpscaleParams
-from inference.published import PHOTO, SECOND_PASS, X4PLUS, Weights, restoreformer
+from inference.provenance import Weights
+from inference.published import PHOTO, SECOND_PASS, X4PLUS, restoreformer
 from tests.inference.drawings import file, noise, opened, scene, silent, turned
 from tests.inference.faces import dots
 from tests.inference.stand_ins import Broken, Nearest

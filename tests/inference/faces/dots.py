@@ -10,7 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from inference.faces.alignment import TEMPLATE
 from inference.faces.detector import FaceDetector
-from inference.published import YUNET, Weights
+from inference.provenance import Weights
+from inference.published import YUNET
 
 Pixels = NDArray[np.uint8]
 

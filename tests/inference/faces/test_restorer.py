@@ -13,7 +13,8 @@ from inference.faces.restorer import FaceRestorer, Faces
 from inference.networks.network import Network
 from inference.params import FaceParams
 from inference.picture import Picture
-from inference.published import YUNET, Weights, restoreformer
+from inference.provenance import Weights
+from inference.published import YUNET, restoreformer
 from tests.inference.faces import dots
 from tests.inference.stand_ins import Nearest
 

@@ -10,7 +10,8 @@ import torch
 from inference.checkpoints import load_network
 from inference.errors import WeightsBad
 from inference.networks.restoreformer import Form, RestoreFormer
-from inference.published import Weights, restoreformer
+from inference.provenance import Weights
+from inference.published import restoreformer
 
 TINY = Form(widths=(32, 32, 64), blocks=1, words=16, word_channels=32)
 PUBLISHED_TENSORS = 441
