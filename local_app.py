@@ -14,7 +14,7 @@ import uvicorn
 from handlers.app import create_app
 from handlers.cli import create_cli
 from handlers.settings import Settings, SettingsError
-from inference.catalogue import installed_models
+from inference.catalogue import has_creative, installed_models
 from jobs.dispatch import HintThreads
 from jobs.ids import system_clock
 from jobs.links import Links
@@ -69,6 +69,10 @@ def serve(settings: Settings, kv: KeyValue, *, host: str, port: int) -> None:
             "torch is missing: install 'enlarger[engine]', or set ENLARGER_WORKERS=0"
         )
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    if settings.clarity_checkpoint and not has_creative(
+        settings.weights_path, options=settings.creative_options
+    ):
+        log.warning("clarity-upscale is not served: a file of those that it needs is not there")
     dispatcher = LocalDispatcher()
     services = wired(settings, kv, dispatcher, public_url=settings.public_url_at(host, port))
     server = uvicorn.Server(

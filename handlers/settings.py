@@ -59,7 +59,7 @@ class Settings(BaseModel):
     """How many of each pass's last steps Clarity does without guidance, at half the work."""
 
     clarity_compile: bool = False
-    """Whether torch compiles Clarity's networks: minutes at first, faster from then on."""
+    """Whether torch compiles Clarity's networks: minutes at first."""
 
     outbound_allow: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that source and webhook addresses may lie in besides public ones, by commas."""

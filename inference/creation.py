@@ -99,13 +99,15 @@ class Creative(NamedTuple):
 
     @property
     def network(self) -> str:
-        """The names of the weights, in the order of the work."""
-        return f"{self.restoring.network}+{self.pipeline.name}"
+        """The names of the weights that had a part in it."""
+        enlarging = [self.restoring.network] * (self.factor > 1)
+        enlarging += [self.doubling.network] * (self.factor > 2)
+        return "+".join([*enlarging, self.pipeline.name])
 
     @property
     def is_fallback(self) -> bool:
-        """Never: there is nothing that could stand in for diffusion."""
-        return False
+        """Whether it started from a stand-in's enlargement; for diffusion nothing stands in."""
+        return self.factor > 1 and self.restoring.is_fallback
 
     def rows(self, picture: Picture, *, progress: Progress) -> Iterator[Samples]:
         """The result's rows from the top, (n, w, channels), once all of them are made."""

@@ -145,7 +145,7 @@ class Engine:
         if params.creative is None:
             return self._faithful(params, bits=bits)
         faithful = params.model_copy(update={"model": TOPAZ.id, "slot": "standard-v2"})
-        doubling = faithful.model_copy(update={"factor": 2})
+        doubling = faithful.model_copy(update={"factor": 2, "is_guarded": False})
         return Creative(
             pipeline=self._creation.pipeline(),
             creative=params.creative,

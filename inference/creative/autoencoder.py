@@ -94,7 +94,9 @@ class Autoencoder:
 
     def _encoded(self, picture: Canvas, side: int, tick: Tick) -> Tensor:
         height, width = (length // LATENT_PX for length in picture.shape[:2])
-        planned = plan(width, height, windows=Windows(side, side), overlap=OVERLAP)
+        planned = plan(
+            width, height, windows=Windows(side, side), overlap=OVERLAP, is_full_size=True
+        )
         if planned.tiles > 1:
             with listening(self._norms):
                 coarse = _coarse(picture, side * LATENT_PX)
@@ -119,7 +121,9 @@ class Autoencoder:
 
     def _decoded(self, latents: Tensor, side: int, tick: Tick) -> Canvas:
         _, _, height, width = latents.shape
-        planned = plan(width, height, windows=Windows(side, side), overlap=OVERLAP)
+        planned = plan(
+            width, height, windows=Windows(side, side), overlap=OVERLAP, is_full_size=True
+        )
         if planned.tiles > 1:
             with listening(self._norms):
                 self._pixels(_of_like_spread(_reduced(latents, (side, side)), latents))

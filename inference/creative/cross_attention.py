@@ -1,4 +1,4 @@
-"""Attention to the prompt, whose keys and values are computed once a job and not at every step."""
+"""Attention to the prompt, whose keys and values are computed once a pass and not at every step."""
 
 from itertools import chain
 from typing import Any
@@ -33,11 +33,21 @@ class _KeptPrompt:
     def __init__(self) -> None:
         self._keys: Tensor | None = None
         self._values: Tensor | None = None
+        self._places: dict[int, tuple[Tensor, Tensor]] = {}
 
     def keep(self, layer: Attention, prompt: Tensor) -> None:
-        """Compute the keys and the values, (parts, heads, tokens, width of a head)."""
-        self._keys = _by_head(layer, layer.to_k(prompt))
-        self._values = _by_head(layer, layer.to_v(prompt))
+        """Compute the keys and the values, (parts, heads, tokens, width of a head).
+
+        A prompt of another's shape takes its place in memory: recorded CUDA graphs look there.
+        """
+        keys, values = _by_head(layer, layer.to_k(prompt)), _by_head(layer, layer.to_v(prompt))
+        place = self._places.get(len(prompt))
+        if place is None or place[0].shape != keys.shape:
+            place = self._places[len(prompt)] = keys.contiguous(), values.contiguous()
+        else:
+            place[0].copy_(keys)
+            place[1].copy_(values)
+        self._keys, self._values = place
 
     def __call__(self, layer: Attention, hidden_states: Tensor, **_: Any) -> Tensor:
         assert self._keys is not None

@@ -13,7 +13,7 @@ from inference.creative.filters import planes_of
 from inference.creative.progress import Meter
 from inference.creative.prompts import CHUNK
 from inference.creative.sampler import ConsistencySampler, DpmSolver, Sampler
-from inference.creative.windows import OVERLAP, WINDOW, Window, seams, windows
+from inference.creative.windows import OVERLAP, WINDOW, Window, count, seams, windows
 from inference.devices import Sizes
 from inference.errors import NotANumber, OutOfMemory
 from inference.params import CreativeParams
@@ -79,9 +79,11 @@ class Diffusion:
 
     def __init__(self, denoiser: Denoiser, device: torch.device, *, tuning: Tuning) -> None:
         self._denoiser = denoiser
-        self._compiled = torch.compile(
-            denoiser, fullgraph=True, dynamic=False, mode="reduce-overhead"
-        )
+        self._compiled: Callable[..., Tensor] = denoiser
+        if tuning.is_compiled:
+            self._compiled = torch.compile(
+                denoiser, fullgraph=True, dynamic=False, mode="reduce-overhead"
+            )
         self._device = device
         self._tuning = tuning
 
@@ -92,7 +94,7 @@ class Diffusion:
 
     def windows(self, height: int, width: int) -> int:
         """Through how many windows latents of that size are seen."""
-        return len(self._windows(height, width, self._tuning.sizes))
+        return count(height, width, largest=self._tuning.sizes.windows)
 
     def seams(self, height: int, width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The rows and the columns where windows of latents of that size meet."""
@@ -146,7 +148,7 @@ class Diffusion:
             clean = torch.zeros_like(latents)
             for batch in _batches(list(zip(places, hints, strict=True)), batch_tiles):
                 seen = torch.cat([place.of(latents) for place, _ in batch])
-                hinted = torch.cat([hint for _, hint in batch]).to(self._device)
+                hinted = torch.cat([hint.to(self._device, non_blocking=True) for _, hint in batch])
                 made = denoise(seen, hinted, noise, steering, parts)
                 new = min(batch_tiles, len(places) - done % len(places))
                 for (place, _), window in zip(batch[:new], made, strict=False):
@@ -164,13 +166,14 @@ class Diffusion:
     def _hint(self, hint: Canvas, place: Window) -> Tensor:
         """The hint embedded, in the host's memory: there is as much of it as of the picture."""
         rows, columns = place.on_pixels(LATENT_PX)
-        return self._denoiser.hint(planes_of(hint[rows, columns])).cpu()
+        embedded = self._denoiser.hint(planes_of(hint[rows, columns])).cpu()
+        return embedded.pin_memory() if self._device.type == "cuda" else embedded
 
     def _denoise(self, place: Window, batch_tiles: int, *, prompt: Tensor) -> Callable[..., Tensor]:
         """Compiled for full batches of full windows and prompts of one chunk, if at all."""
         shape = Sizes(Windows(*place.weights.shape), batch_tiles)
         is_usual = shape == self._tuning.sizes and prompt.shape[1] == CHUNK + 2
-        return self._compiled if self._tuning.is_compiled and is_usual else self._denoiser
+        return self._compiled if is_usual else self._denoiser
 
 
 def _batches(places: Sequence[Placed], size: int) -> Iterator[list[Placed]]:

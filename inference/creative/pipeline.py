@@ -1,7 +1,8 @@
 """The creative pipeline: a picture enlarged by diffusion, one doubling after another."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, Self
 
 import numpy as np
@@ -26,6 +27,9 @@ from inference.runner import Progress
 
 UNIT_PX = LATENT_PX * MULTIPLE
 """What the sides of a picture must be multiples of; its mirror image continues it to that."""
+
+TOLD_EVERY_S = 1.0
+"""How often who waits for a turn is told so."""
 
 Enlarge = Callable[[Canvas, Progress], Canvas]
 """A faithful enlargement by two, which tells how far it has come."""
@@ -87,7 +91,7 @@ class Pipeline:
         """
         creative = self._diffusion.capped(creative)
         planned = passes(factor, creative)
-        with self._turn:
+        with self._my_turn(progress):
             prompt = self._prompts.embedded(creative.prompt, creative.negative_prompt)
             meter = Meter(progress, self._work(canvas, planned, steps=creative.steps))
             for number, each in enumerate(planned):
@@ -113,6 +117,16 @@ class Pipeline:
             tuple(LATENT_PX * column for column in columns if LATENT_PX * column < width_px),
         )
 
+    @contextmanager
+    def _my_turn(self, progress: Progress) -> Iterator[None]:
+        """Wait for it; `progress` can end that, too."""
+        while not self._turn.acquire(timeout=TOLD_EVERY_S):
+            progress(0, 1)
+        try:
+            yield
+        finally:
+            self._turn.release()
+
     def _work(self, canvas: Canvas, planned: tuple[Pass, ...], *, steps: int) -> list[int]:
         """How many windows there are in all steps of each pass."""
         height, width = canvas.shape[:2]
@@ -137,11 +151,11 @@ class Pipeline:
         levels = noise_levels(creative.steps, planned.creativity)
         dice = torch.Generator().manual_seed(planned.seed)
         latents = self._autoencoder.encode(_padded(start), tick=meter.still)
-        noisy = latents + noise_like(latents, dice=dice) * levels[0]
+        latents = latents + noise_like(latents, dice=dice) * levels[0]
         subject = Subject(creative, prompt, _padded(hint), levels)
-        clean = self._diffusion.clean(noisy, subject, dice=dice, meter=meter)
+        latents = self._diffusion.clean(latents, subject, dice=dice, meter=meter)
         height, width = start.shape[:2]
-        return self._autoencoder.decode(clean, tick=meter.still)[:height, :width]
+        return self._autoencoder.decode(latents, tick=meter.still)[:height, :width]
 
 
 def _latents(side_px: int) -> int:
@@ -153,4 +167,6 @@ def _padded(canvas: Canvas) -> Canvas:
     """Continued below and to the right by its mirror image."""
     height, width = canvas.shape[:2]
     margins = [(0, _latents(side) * LATENT_PX - side) for side in (height, width)]
-    return np.pad(canvas, [*margins, (0, 0)], mode="symmetric")
+    return (
+        np.pad(canvas, [*margins, (0, 0)], mode="symmetric") if any(map(any, margins)) else canvas
+    )

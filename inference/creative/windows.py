@@ -58,6 +58,11 @@ def windows(height: int, width: int, *, largest: Windows, device: torch.device) 
     ]
 
 
+def count(height: int, width: int, *, largest: Windows) -> int:
+    """How many windows there are."""
+    return _plan(height, width, largest).tiles
+
+
 def seams(height: int, width: int, *, largest: Windows) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The rows and the columns in whose middle windows fade into each other."""
     rows, columns = _plan(height, width, largest)

@@ -1,7 +1,9 @@
 """Creative enlargements as callers of the engine have them, by a tiny model of the real classes."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +26,7 @@ from tests.inference.drawings import file, opened, scene, silent
 from tests.weights import present
 
 LEVEL = 60
+PATIENCE_S = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +83,17 @@ def test_every_factor_gives_its_exact_size(
 def test_it_says_what_has_made_it_and_how_faithful_that_is(engine: Engine) -> None:
     said = upscale(engine, file(scene(40, 30), "PNG")).said
     assert said.network == "builtin-x2-base-photo+tiny"
-    assert not said.is_fallback
+    assert said.is_fallback
     assert said.quality is not None
     assert said.quality.psnr_db > 0
+
+
+@pytest.mark.parametrize(
+    ("factor", "network"),
+    [(1, "tiny"), (4, "builtin-x2-base-photo+builtin-x2-small-clean+tiny")],
+)
+def test_it_names_all_that_had_a_part(engine: Engine, factor: Factor, network: str) -> None:
+    assert upscale(engine, file(scene(16, 16), "PNG"), factor, steps=1).said.network == network
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
@@ -187,6 +198,26 @@ def test_it_ends_when_progress_says_so_and_the_next_picture_can_follow(engine: E
     with pytest.raises(Stopped):
         upscale(engine, source, progress=stop)
     assert opened(upscale(engine, source).data).size == (40, 40)
+
+
+def test_who_waits_for_a_turn_can_be_stopped(engine: Engine) -> None:
+    begun, stopped = Event(), Event()
+
+    def hold(_done: int, _of: int) -> None:
+        begun.set()
+        assert stopped.wait(PATIENCE_S)
+
+    def stop(_done: int, _of: int) -> None:
+        stopped.set()
+        raise Stopped
+
+    source = file(scene(20, 20), "PNG")
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(upscale, engine, source, progress=hold)
+        assert begun.wait(PATIENCE_S)
+        with pytest.raises(Stopped):
+            upscale(engine, source, progress=stop)
+        assert opened(first.result().data).size == (40, 40)
 
 
 def test_words_without_tokens_end_it(engine: Engine) -> None:
