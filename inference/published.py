@@ -22,35 +22,35 @@ _SHIPPED = MappingProxyType(
     {
         "builtin_x2_small_photo": (
             372_472,
-            "71070ac976bff621be77ad70abb7c25f4be3ac87658d39b1f6cee96c0d1d4087",
+            "36fd8aa2e6d5eff82a6528e738a1afc0c98befaa6ceab1ed87b8fb0b3e08420b",
         ),
         "builtin_x4_small_photo": (
             393_280,
-            "3b5d097a8df51a6340263bbd7995c3760518524dd5dced4235a53a0c802f6488",
+            "12dd409d7fe9d85aa0230b2294cdf1006616881122928f0b7a59a15cdf5d8d5a",
         ),
         "builtin_x2_base_photo": (
             825_472,
-            "b3af1ff125e8501eec4de0fc6652683c3d5ca7c9f93b2f01d63e0c330ae65617",
+            "2be0fa701343286b017212ac5f690ac348317679b581c149d9fb08398e4172cd",
         ),
         "builtin_x4_base_photo": (
             856_648,
-            "bb305d0cda11738d67a5138ee4a4d4cde3940a12b678fa4a0d245e9dd6115afe",
+            "a0ec5789f1dcfde610ca734d3011ab888ed0d440803de5848b9dc4d8bd6a2120",
         ),
         "builtin_x2_small_clean": (
             372_472,
-            "e394e610a6178eb5c13233f3eb6cd6d82cf70f593a404d270c1a6dc8c6149375",
+            "e7ab792988cb85b95a03dd529585005ab38cff4548f43f3bffa0464666dc6f8a",
         ),
         "builtin_x4_small_clean": (
             393_280,
-            "4f1a4aff3098aa9a19640e5c013abcb47acc35f290923cba1c1b36198336ffff",
+            "493057ee3d9910d03968ae707ad3cca93298d4ad0b2731cb829eb504f1f5c7d3",
         ),
         "builtin_x2_base_clean": (
             825_472,
-            "fe77c21df45604c04b463950ee8108d4f1aac726528a8b0a595723ddd56663e2",
+            "9c1eb92d1af4a1673ae64351574d6e091cdf43404dc542cb9ed147de9e982f41",
         ),
         "builtin_x4_base_clean": (
             856_648,
-            "055c400d406066f3e5ba53903110d9c5449e7884dac5a870bc8e9e51bdee76e0",
+            "8ad5bd472e9712cdee15de85f4f0ca8dd9aa981cadb09b92c6d6ad044aadecc9",
         ),
     }
 )
