@@ -63,7 +63,7 @@ def test_a_processor_computes_in_bfloat16_only_where_that_suffices(
 
 
 @pytest.mark.parametrize("weights", PHOTO)
-def test_bfloat16_changes_few_values_and_those_by_a_level(weights: Weights) -> None:
+def test_bfloat16_changes_few_values_and_hardly_any_by_more_than_a_level(weights: Weights) -> None:
     source = np.asarray(scene(96, 64))
     exact, rough = (
         made(Chain([Cpu(has_bfloat16=has).prepare(network)], scale=weights.scale), source)
@@ -71,8 +71,9 @@ def test_bfloat16_changes_few_values_and_those_by_a_level(weights: Weights) -> N
         for network in [load_network(weights, folder=WEIGHTS_FOLDER)]
     )
     difference = np.abs(exact.astype(int) - rough)
-    assert difference.max() <= 1
-    assert 0 < (difference > 0).mean() < 0.08
+    assert difference.max() <= 3
+    assert (difference > 1).mean() < 0.001
+    assert 0 < (difference > 0).mean() < 0.1
 
 
 def test_a_band_is_fetched_only_if_it_is_sound() -> None:
