@@ -84,7 +84,7 @@ class Diffusion:
             self._compiled = torch.compile(
                 denoiser, fullgraph=True, dynamic=False, mode="reduce-overhead"
             )
-        self._device = device
+        self.device = device
         self._tuning = tuning
 
     def capped(self, creative: CreativeParams) -> CreativeParams:
@@ -118,7 +118,7 @@ class Diffusion:
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-            if self._device.type == "cuda":
+            if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             sizes = sizes.smaller()
         raise OutOfMemory
@@ -144,11 +144,11 @@ class Diffusion:
             if parts != heard:
                 self._denoiser.listen(subject.prompt[-parts:])
                 heard = parts
-            noise = Noise.of(sigma, device=self._device)
+            noise = Noise.of(sigma, device=self.device)
             clean = torch.zeros_like(latents)
             for batch in _batches(list(zip(places, hints, strict=True)), batch_tiles):
                 seen = torch.cat([place.of(latents) for place, _ in batch])
-                hinted = torch.cat([hint.to(self._device, non_blocking=True) for _, hint in batch])
+                hinted = torch.cat([hint.to(self.device, non_blocking=True) for _, hint in batch])
                 made = denoise(seen, hinted, noise, steering, parts)
                 new = min(batch_tiles, len(places) - done % len(places))
                 for (place, _), window in zip(batch[:new], made, strict=False):
@@ -161,13 +161,13 @@ class Diffusion:
         return latents
 
     def _windows(self, height: int, width: int, sizes: Sizes) -> list[Window]:
-        return windows(height, width, largest=sizes.windows, device=self._device)
+        return windows(height, width, largest=sizes.windows, device=self.device)
 
     def _hint(self, hint: Canvas, place: Window) -> Tensor:
         """The hint embedded, in the host's memory: there is as much of it as of the picture."""
         rows, columns = place.on_pixels(LATENT_PX)
         embedded = self._denoiser.hint(planes_of(hint[rows, columns])).cpu()
-        return embedded.pin_memory() if self._device.type == "cuda" else embedded
+        return embedded.pin_memory() if self.device.type == "cuda" else embedded
 
     def _denoise(self, place: Window, batch_tiles: int, *, prompt: Tensor) -> Callable[..., Tensor]:
         """Compiled for full batches of full windows and prompts of one chunk, if at all."""

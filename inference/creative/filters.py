@@ -1,7 +1,7 @@
 """What is done to whole pictures around the diffusion: doubled, colours put back, sharpened.
 
 None of it looks farther than its radius, so that bands of rows with as much margin give what the
-whole picture would.
+whole picture would; only they go to the device.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from inference.picture import Canvas
 
+CPU = torch.device("cpu")
 BAND_PX = 256
 WAVELET_LEVELS = 5
 COLOUR_RADIUS_PX = 2**WAVELET_LEVELS - 1
@@ -20,16 +21,16 @@ BICUBIC_RADIUS_PX = 2
 LEVELS = 65_535
 
 
-def doubled(canvas: Canvas) -> Iterator[Canvas]:
+def doubled(canvas: Canvas, *, device: torch.device = CPU) -> Iterator[Canvas]:
     """The rows of the canvas at twice its width and height, by plain bicubic interpolation."""
 
     def change(picture: Tensor) -> Tensor:
         return F.interpolate(picture, scale_factor=2.0, mode="bicubic")
 
-    return _in_bands(change, canvas, radius_px=BICUBIC_RADIUS_PX, scale=2)
+    return _in_bands(change, canvas, device=device, radius_px=BICUBIC_RADIUS_PX, scale=2)
 
 
-def recoloured(canvas: Canvas, source: Canvas) -> Iterator[Canvas]:
+def recoloured(canvas: Canvas, source: Canvas, *, device: torch.device = CPU) -> Iterator[Canvas]:
     """The canvas's rows with the low frequencies of the source, which is as large.
 
     The low band is what five levels of a wavelet with holes leave (Starck et al. 2007, "The
@@ -39,17 +40,17 @@ def recoloured(canvas: Canvas, source: Canvas) -> Iterator[Canvas]:
     def change(picture: Tensor, kept: Tensor) -> Tensor:
         return picture + low_band(kept - picture)
 
-    return _in_bands(change, canvas, source, radius_px=COLOUR_RADIUS_PX)
+    return _in_bands(change, canvas, source, device=device, radius_px=COLOUR_RADIUS_PX)
 
 
-def sharpened(canvas: Canvas, amount: float) -> Iterator[Canvas]:
+def sharpened(canvas: Canvas, amount: float, *, device: torch.device = CPU) -> Iterator[Canvas]:
     """The canvas's rows through a 3 x 3 kernel: -amount/10 around 1 + 0.8 * amount, 0 to 10."""
 
     def change(picture: Tensor) -> Tensor:
         mean = F.avg_pool2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
         return picture + (picture - mean) * (0.9 * amount)
 
-    return _in_bands(change, canvas, radius_px=1)
+    return _in_bands(change, canvas, device=device, radius_px=1)
 
 
 def low_band(planes: Tensor) -> Tensor:
@@ -71,16 +72,20 @@ def planes_of(canvas: Canvas) -> Tensor:
 def canvas_of(planes: Tensor) -> Canvas:
     """(1, 3, h, w), about 0..1 -> (h, w, 3)."""
     levels = (planes[0].permute(1, 2, 0).clamp(0, 1) * LEVELS).round()
-    return levels.numpy().astype(np.uint16)
+    return levels.cpu().numpy().astype(np.uint16)
 
 
 def _in_bands(
-    change: Callable[..., Tensor], *canvases: Canvas, radius_px: int, scale: int = 1
+    change: Callable[..., Tensor],
+    *canvases: Canvas,
+    device: torch.device,
+    radius_px: int,
+    scale: int = 1,
 ) -> Iterator[Canvas]:
     height = len(canvases[0])
     for top in range(0, height, BAND_PX):
         start = max(0, top - radius_px)
         end = min(top + BAND_PX + radius_px, height)
-        changed = change(*(planes_of(canvas[start:end]) for canvas in canvases))
+        changed = change(*(planes_of(canvas[start:end]).to(device) for canvas in canvases))
         kept = slice((top - start) * scale, (min(top + BAND_PX, height) - start) * scale)
         yield canvas_of(changed[..., kept, :])

@@ -89,7 +89,7 @@ class Pipeline:
         for a rounding where batches differ in size. Raises `PromptUnreadable`, `NotANumber` or
         `OutOfMemory`.
         """
-        creative = self._diffusion.capped(creative)
+        creative, device = self._diffusion.capped(creative), self._diffusion.device
         planned = passes(factor, creative)
         with self._my_turn(progress):
             prompt = self._prompts.embedded(creative.prompt, creative.negative_prompt)
@@ -100,13 +100,13 @@ class Pipeline:
                 if each.scale == 2:
                     enlarge = double if number else restore
                     start = enlarge(canvas, lambda *_: meter.still())
-                    canvas = np.concatenate(list(doubled(canvas)))
+                    canvas = np.concatenate(list(doubled(canvas, device=device)))
                 made = self._diffused(
                     start, each, hint=canvas, creative=creative, prompt=prompt, meter=meter
                 )
-                canvas = np.concatenate(list(recoloured(made, canvas)))
+                canvas = np.concatenate(list(recoloured(made, canvas, device=device)))
         if creative.sharpen:
-            canvas = np.concatenate(list(sharpened(canvas, creative.sharpen)))
+            canvas = np.concatenate(list(sharpened(canvas, creative.sharpen, device=device)))
         return canvas
 
     def seams(self, height_px: int, width_px: int) -> Seams:
