@@ -167,6 +167,11 @@ class Settings(BaseModel):
             return value
         return [ip_network(part.strip()) for part in value.split(",") if part.strip()]
 
+    @field_validator("clarity_checkpoint", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        return value or None  # an empty path would be the folder that we are in
+
     @field_validator("clarity_loras", mode="before")
     @classmethod
     def _weighed(cls, value: object) -> object:

@@ -10,7 +10,7 @@ import torch
 
 from inference.checkpoints import verified_path
 from inference.devices import Bits, Device
-from inference.faithful import Faithful, layer
+from inference.faithful import Faithful, evenly, is_constant, layer
 from inference.params import USUAL_CREATION, CreativeOptions, CreativeParams, Factor, Lora
 from inference.picture import Canvas, Picture, Samples
 from inference.published_diffusion import (
@@ -135,12 +135,14 @@ class Creative(NamedTuple):
 
     def _alphas(self, picture: Picture) -> Iterator[Samples]:
         """The result's alpha in bands of rows, (n, w, 1), or (n, w, 0) where there is none."""
-        if picture.alpha is not None:
-            yield from self.masking.layers(layer(picture.alpha), progress=_unseen)
+        alpha = picture.alpha
+        if alpha is not None and not is_constant(alpha):
+            yield from self.masking.layers(layer(alpha), progress=_unseen)
             return
         height, width = (side * self.factor for side in picture.colour.shape[:2])
         for top in range(0, height, BAND_PX):
-            yield np.empty((min(BAND_PX, height - top), width, 0), _TYPES[self.masking.bits])
+            none = np.empty((min(BAND_PX, height - top), width, 0), _TYPES[self.masking.bits])
+            yield none if alpha is None else evenly(alpha, none)
 
 
 _TYPES = {8: np.uint8, 16: np.uint16}

@@ -125,11 +125,13 @@ class Engine:
         metadata = picture.metadata.scaled(params.factor)
         with open_encoder(params.output_format, sink, shape=shape, metadata=metadata) as encoder:
             enlargement = self._enlargement(params, bits=shape.bits)
-            seams = enlargement.seams(picture)
-            meter = QualityMeter(picture, scale=params.factor, seams=seams)
+            meter = None
+            if params.reports_quality:
+                seams = enlargement.seams(picture)
+                meter = QualityMeter(picture, scale=params.factor, seams=seams)
             rows = enlargement.rows(picture, progress=progress)
             for band in self._with_faces(rows, picture, params):
-                if params.reports_quality:
+                if meter is not None:
                     meter.add(band[..., 0] if picture.colour.ndim == 2 else band[..., :3])
                 encoder.write(band)
         return Upscaled(
@@ -138,7 +140,7 @@ class Engine:
             format=params.output_format,
             network=enlargement.network,
             is_fallback=enlargement.is_fallback,
-            quality=meter.report() if params.reports_quality else None,
+            quality=None if meter is None else meter.report(),
         )
 
     def _enlargement(self, params: UpscaleParams, *, bits: Bits) -> Enlargement:

@@ -1,7 +1,7 @@
 """The faithful enlargement: a chain of networks over a picture's colour and its alpha."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -35,11 +35,8 @@ class Faithful(NamedTuple):
             layers = [colour] if alpha is None else [colour, layer(alpha)]
             yield from self.layers(*layers, progress=progress)
             return
-        share = alpha.flat[0] / np.iinfo(alpha.dtype).max
         for rows in self.layers(colour, progress=progress):
-            opacity = round(share * np.iinfo(rows.dtype).max)
-            channel = np.full((*rows.shape[:2], 1), opacity, rows.dtype)
-            yield np.concatenate((rows, channel), axis=2)
+            yield cast(Samples, np.concatenate((rows, evenly(alpha, rows)), axis=2))
 
     def layers(self, *layers: Samples, progress: Progress) -> Iterator[Samples]:
         """Rows of layers, (h, w, channels), that each go through the chain by themselves."""
@@ -58,6 +55,13 @@ class Faithful(NamedTuple):
 def is_constant(alpha: Samples) -> bool:
     """Whether a picture is everywhere as opaque."""
     return bool(alpha.min() == alpha.max())
+
+
+def evenly(alpha: Samples, rows: Samples) -> Samples:
+    """(n, w, 1) for rows, (n, w, channels), of their type: as opaque as all of a constant alpha."""
+    share = alpha.flat[0] / np.iinfo(alpha.dtype).max
+    opacity = round(share * np.iinfo(rows.dtype).max)
+    return np.full((*rows.shape[:2], 1), opacity, rows.dtype)
 
 
 def layer(samples: Samples) -> Samples:

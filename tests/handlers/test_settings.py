@@ -53,6 +53,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
         ),
         ("FACE_RESTORER_SHA256", "ab" * 32, "face_restorer", restoreformer("ab" * 32)),
         ("CLARITY_CHECKPOINT", "/srv/m", "creative_options", CreativeOptions(Path("/srv/m"))),
+        ("CLARITY_CHECKPOINT", "", "clarity_checkpoint", None),
         ("CLARITY_LORAS", "", "clarity_loras", ()),
         (
             "CLARITY_LORAS",

@@ -109,6 +109,16 @@ def test_the_kind_of_picture_stays(engine: Engine, mode: str) -> None:
         assert np.abs(alpha - np.asarray(wanted)).max() < 16
 
 
+@pytest.mark.parametrize("opacity", [255, 128, 0])
+def test_what_is_evenly_opaque_stays_so(engine: Engine, opacity: int) -> None:
+    picture = scene(40, 300)  # more than a band of rows
+    picture.putalpha(opacity)
+    made = opened(upscale(engine, file(picture, "PNG"), 1, steps=1).data)
+    assert made.getchannel("A").getextrema() == (opacity, opacity)
+    twice = opened(upscale(engine, file(picture.crop((0, 0, 20, 20)), "PNG"), 2, steps=1).data)
+    assert twice.getchannel("A").getextrema() == (opacity, opacity)
+
+
 def test_the_same_seed_gives_the_same_picture(engine: Engine, model: Model) -> None:
     source = file(scene(70, 40), "PNG")
     first = upscale(engine, source)
