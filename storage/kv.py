@@ -154,7 +154,9 @@ class KeyValue(Protocol):
     ) -> list[Item]:
         """Up to `limit` items of a partition in the order of their sort, strongly consistent.
 
-        `after` is the sort of the last item already seen; `newest_first` reverses the order.
+        Each item is as last committed, but beside a commit some may be from before it and others
+        from after. `after` is the sort of the last item already seen; `newest_first` reverses the
+        order.
         """
 
     def due(self, queue: str, *, until_ms: int, limit: int) -> list[Item]:
@@ -172,7 +174,10 @@ class KeyValue(Protocol):
         """
 
     def purge(self, *, limit: int) -> int:
-        """Physically remove up to `limit` expired items; how many were removed."""
+        """Physically remove up to `limit` expired items; how many were removed.
+
+        A store that removes them by itself, in its own time, leaves it at that.
+        """
 
     def close(self) -> None:
         """Release connections; the store is not used afterwards."""

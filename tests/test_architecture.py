@@ -38,12 +38,29 @@ ONLY_IN = {
     "transformers": {"inference"},
     "peft": {"inference"},
     "boto3": {"storage"},
+    "botocore": {"storage"},
+    "psycopg": {"storage"},
+    "psycopg_pool": {"storage"},
+    "pytest": {"storage"},
+    "hypothesis": {"storage"},
+    "prometheus_client": {"handlers"},
+    "pythonjsonlogger": {"handlers"},
     "stripe": {"billing"},
     "modal": set(),
 }
 """Which of our packages may import a library; the applications at the top wire and may too."""
 
-HEAVY = ("torch", "onnxruntime", "pyvips", "diffusers", "transformers", "modal", "boto3")
+HEAVY = (
+    "torch",
+    "onnxruntime",
+    "pyvips",
+    "diffusers",
+    "transformers",
+    "modal",
+    "boto3",
+    "psycopg",
+    "pytest",
+)
 
 
 def modules() -> list[Path]:

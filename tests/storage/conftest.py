@@ -3,13 +3,15 @@
 import pytest
 
 pytest.register_assert_rewrite(
-    "tests.storage.key_value_case",
-    "tests.storage.key_value_changes",
-    "tests.storage.key_value_counters",
-    "tests.storage.key_value_limits",
-    "tests.storage.key_value_model",
-    "tests.storage.key_value_pages",
-    "tests.storage.key_value_races",
-    "tests.storage.key_value_times",
-    "tests.storage.objects_contract",
+    "storage.contract.key_value_case",
+    "storage.contract.key_value_changes",
+    "storage.contract.key_value_counters",
+    "storage.contract.key_value_limits",
+    "storage.contract.key_value_model",
+    "storage.contract.key_value_pages",
+    "storage.contract.key_value_purges",
+    "storage.contract.key_value_races",
+    "storage.contract.key_value_snapshots",
+    "storage.contract.key_value_times",
+    "storage.contract.objects_contract",
 )

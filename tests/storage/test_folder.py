@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import pytest
 
+from storage.contract.objects_contract import LARGE_BYTES, NAME, PNG, ObjectsContract
+from storage.contract.processes import reports_until_killed, started
+from storage.contract.writers import put_until_killed
 from storage.folder import FolderObjects
 from storage.objects import ObjectsError, read
-from tests.storage.objects_contract import LARGE_BYTES, NAME, PNG, ObjectsContract
-from tests.storage.processes import reports_until_killed, started
-from tests.storage.writers import put_until_killed
 
 
 class Folder(NamedTuple):
@@ -19,6 +19,9 @@ class Folder(NamedTuple):
 
     def open(self) -> FolderObjects:
         return FolderObjects(self.parent / "some" / "objects")
+
+    def discard(self) -> None:
+        """It goes with its folder."""
 
 
 class TestContract(ObjectsContract):

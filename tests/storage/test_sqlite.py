@@ -11,6 +11,12 @@ from typing import NamedTuple
 
 import pytest
 
+from storage.contract.key_value_case import Clock
+from storage.contract.key_value_contract import KeyValueContract
+from storage.contract.key_value_purges import Purges
+from storage.contract.key_value_snapshots import Snapshots
+from storage.contract.processes import barrier, results, started
+from storage.contract.writers import claim
 from storage.kv import Key, Put, StoreError, Unavailable, Unknown
 from storage.sqlite import (
     DUE,
@@ -21,10 +27,6 @@ from storage.sqlite import (
     PURGE,
     SqliteKeyValue,
 )
-from tests.storage.key_value_case import Clock
-from tests.storage.key_value_contract import KeyValueContract
-from tests.storage.processes import barrier, results, started
-from tests.storage.writers import claim
 
 A = Key("p", "a")
 B = Key("p", "b")
@@ -42,8 +44,11 @@ class SqliteFile(NamedTuple):
     def open(self, *, clock: Callable[[], int]) -> SqliteKeyValue:
         return SqliteKeyValue(self.path, clock=clock)
 
+    def discard(self) -> None:
+        """It goes with its folder."""
 
-class TestContract(KeyValueContract):
+
+class TestContract(KeyValueContract, Purges, Snapshots):
     def new_backend(self, folder: Path) -> SqliteFile:
         return SqliteFile(folder)
 

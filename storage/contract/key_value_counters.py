@@ -2,8 +2,8 @@
 
 import pytest
 
+from storage.contract.key_value_case import START_MS, KeyValueCase, counters_of
 from storage.kv import MAX_INTEGER, Add, Conflict, Due, Key, KeyValue, Put
-from tests.storage.key_value_case import START_MS, KeyValueCase, counters_of
 
 A = Key("accounts", "a")
 

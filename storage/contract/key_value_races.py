@@ -1,12 +1,11 @@
 """Races: threads, processes, and a writer that is killed."""
 
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, Event
+from threading import Barrier
 
-from storage.kv import Add, Conflict, Key, KeyValue, Put
-from tests.storage.key_value_case import Backend, KeyValueCase, counters_of, sorts_of, version_of
-from tests.storage.processes import barrier, reports_until_killed, results, started
-from tests.storage.writers import (
+from storage.contract.key_value_case import Backend, KeyValueCase, counters_of, sorts_of, version_of
+from storage.contract.processes import barrier, reports_until_killed, results, started
+from storage.contract.writers import (
     ACCOUNT,
     LEDGER,
     PRICE_CREDITS,
@@ -14,10 +13,10 @@ from tests.storage.writers import (
     debit,
     debit_until_refused,
 )
+from storage.kv import Add, Conflict, Key, KeyValue, Put
 
 WRITERS = 8
 BALANCE_CREDITS = 1000
-READERS = 3
 MAX_WAIT_S = 60
 
 
@@ -89,35 +88,6 @@ class Races(KeyValueCase):
             makers = [writer for writer, ns in won.items() if int(item.key.sort) in ns]
             assert makers == [item.value["by"]]
         assert len(sorts_of(store, "p")) == 20
-
-    def test_no_read_sees_half_a_commit(self, store: KeyValue) -> None:
-        keys = [Key("pair", "a"), Key("pair", "b")]
-        store.commit(*(Put(key, {"n": 0}) for key in keys))
-        is_done = Event()
-
-        def write() -> None:
-            try:
-                for n in range(1, 60):
-                    store.commit(
-                        *(Put(key, {"n": n}, replaces=version_of(store, key)) for key in keys)
-                    )
-            finally:
-                is_done.set()
-
-        def read(_: int) -> int:
-            last = 0
-            while not is_done.is_set():
-                left, right = (item.value["n"] for item in store.query("pair"))
-                assert left == right
-                assert left >= last
-                last = left
-            return last
-
-        with ThreadPoolExecutor(1 + READERS) as pool:
-            writing = pool.submit(write)
-            seen = list(pool.map(read, range(READERS)))
-            writing.result()
-        assert max(seen) > 0
 
     def test_a_killed_writer_loses_nothing_and_leaves_no_half(
         self, store: KeyValue, backend: Backend

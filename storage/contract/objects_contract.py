@@ -10,6 +10,7 @@ An adapter is held to it in two lines:
 import gc
 import io
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -17,9 +18,9 @@ from typing import Protocol
 
 import pytest
 
+from storage.contract.processes import barrier, reports_until_killed, results, started
+from storage.contract.writers import put_first, put_until_killed
 from storage.objects import MAX_NAME_LENGTH, Objects, ObjectsError, read
-from tests.storage.processes import barrier, reports_until_killed, results, started
-from tests.storage.writers import put_first, put_until_killed
 
 NAME = "images/one-1.png"
 PNG = "image/png"
@@ -75,6 +76,9 @@ class ObjectsBackend(Protocol):
 
     def open(self) -> Objects: ...
 
+    def discard(self) -> None:
+        """Remove what is left of it, as far as nothing else does."""
+
 
 class ObjectsContract:
     """Every promise of `storage/objects.py`."""
@@ -84,8 +88,10 @@ class ObjectsContract:
         raise NotImplementedError
 
     @pytest.fixture
-    def backend(self, tmp_path: Path) -> ObjectsBackend:
-        return self.new_backend(tmp_path)
+    def backend(self, tmp_path: Path) -> Iterator[ObjectsBackend]:
+        backend = self.new_backend(tmp_path)
+        yield backend
+        backend.discard()
 
     @pytest.fixture
     def objects(self, backend: ObjectsBackend) -> Objects:

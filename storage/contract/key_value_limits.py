@@ -2,6 +2,7 @@
 
 import pytest
 
+from storage.contract.key_value_case import KeyValueCase, counters_of, sorts_of, version_of
 from storage.kv import (
     MAX_CHANGES,
     MAX_COMMIT_BYTES,
@@ -18,7 +19,6 @@ from storage.kv import (
     LimitExceeded,
     Put,
 )
-from tests.storage.key_value_case import KeyValueCase, counters_of, sorts_of, version_of
 
 A = Key("p", "a")
 LONG = "x" * MAX_NAME_BYTES

@@ -2,8 +2,8 @@
 
 import pytest
 
+from storage.contract.key_value_case import KeyValueCase, sorts_of, version_of
 from storage.kv import MAX_PAGE, Delete, Key, KeyValue, LimitExceeded, Put
-from tests.storage.key_value_case import KeyValueCase, sorts_of, version_of
 
 BYTEWISE = ["!", "0", "10", "2", "A", "Z", "_", "a", "aa", "b", "\x7f", "é", "\uff5a", "🖼"]
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from storage.contract.key_value_case import START_MS, Backend, Clock, KeyValueCase, version_of
 from storage.kv import (
     Add,
     Change,
@@ -17,7 +18,6 @@ from storage.kv import (
     KeyValue,
     Put,
 )
-from tests.storage.key_value_case import START_MS, Backend, Clock, KeyValueCase, version_of
 
 A = Key("things", "a")
 B = Key("things", "b")

@@ -1,0 +1,1 @@
+"""What every store must hold to: one suite for each interface, for tests and for operators."""
