@@ -1,10 +1,10 @@
 """What a change does to an item: the rules of the key-value store where an adapter applies them."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from storage.kv import MAX_INTEGER, Add, Change, Check, Conflict, Delete, Item, Put
+from storage.kv import MAX_INTEGER, Add, Change, Check, Conflict, Delete, Item, Key, Put
 
 
 def after(change: Change, item: Item | None, version: int) -> Item | None:
@@ -44,6 +44,17 @@ def _moved(add: Add, counters: Mapping[str, int]) -> dict[str, int]:
     if not (fits and is_above and is_below):
         raise Conflict(add)
     return moved
+
+
+def has_happened(
+    changes: tuple[Change, ...], version: int, *, get: Callable[[Key], Item | None]
+) -> bool:
+    """Whether a commit whose answer was lost is seen to have happened, by the version of its puts.
+
+    False says nothing: what it wrote may have been replaced since, or be still on its way.
+    """
+    items = [get(change.key) for change in changes if isinstance(change, Put)]
+    return any(item is not None and item.version == version for item in items)
 
 
 def random_version() -> int:

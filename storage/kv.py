@@ -13,6 +13,7 @@ once while nobody's read of the account goes stale.
     ├── Conflict        a condition of one change did not hold; nothing was written
     ├── Unknown         the answer was lost; the commit may or may not have happened
     ├── Unavailable     the store cannot be reached or cannot write; nothing was written
+    ├── Unsuitable      the store is not as this release needs it; found when it is opened
     └── LimitExceeded   the caller broke a limit of this interface; nothing was written
 """
 
@@ -126,6 +127,10 @@ class Unknown(StoreError):
 
 class Unavailable(StoreError):
     """The store cannot be reached; nothing was written."""
+
+
+class Unsuitable(StoreError):
+    """The store is not as this release needs it; the message says what an operator can do."""
 
 
 class LimitExceeded(StoreError):

@@ -27,6 +27,10 @@ class ObjectsError(Exception):
     """The object store cannot be reached or cannot write."""
 
 
+class ObjectsUnsuitable(ObjectsError):
+    """The object store is not as we need it; the message says what an operator can do."""
+
+
 class Stored(NamedTuple):
     """An object being read: its size, its media type, and its bytes in chunks.
 

@@ -1,0 +1,53 @@
+"""DynamoDB and S3 as ministack plays them, on loopback, from a virtual environment of its own.
+
+ministack pins other releases of what boto3 needs, so it lives beside ours; `make test` installs it.
+"""
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx2
+
+from tests.serving import eventually
+
+COMMAND = Path(__file__).parent.parent / ".venv-ministack" / "bin" / "ministack"
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+
+
+@contextmanager
+def ministack() -> Iterator[str]:
+    """A fresh server while the block runs; its endpoint."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    endpoint = f"http://127.0.0.1:{port}"
+    settings = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": f"{port}", "LOG_LEVEL": "ERROR"}
+    with TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log:
+        process = subprocess.Popen(
+            [COMMAND],
+            cwd=folder,
+            env=os.environ | settings,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            eventually(lambda: _answers(endpoint), what="an answer of ministack")
+            yield endpoint
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _answers(endpoint: str) -> bool:
+    try:
+        return httpx2.get(f"{endpoint}/_ministack/health").status_code == 200
+    except httpx2.TransportError:
+        return False
