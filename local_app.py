@@ -1,11 +1,10 @@
-"""One machine: SQLite, a folder, worker threads and a sweep timer. Wiring only."""
+"""One machine: worker threads and a sweep timer, by default on SQLite and a folder. Wiring only."""
 
 import logging
 import os
 import signal
 import threading
 from collections.abc import Callable
-from functools import partial
 from importlib.util import find_spec
 from uuid import UUID
 
@@ -14,16 +13,11 @@ import uvicorn
 from handlers.app import create_app
 from handlers.cli import create_cli
 from handlers.settings import Settings, SettingsError
-from inference.catalogue import has_creative, installed_models
+from handlers.wiring import load_engine, open_files, open_store, wired
+from inference.catalogue import has_creative
 from jobs.dispatch import HintThreads
-from jobs.ids import system_clock
-from jobs.links import Links
-from jobs.outbound import Outbound
 from jobs.services import Services
-from jobs.worker import Engine
-from storage.folder import FolderObjects
 from storage.kv import Key, KeyValue
-from storage.sqlite import SqliteKeyValue
 
 log = logging.getLogger(__name__)
 
@@ -32,34 +26,6 @@ DISPATCH_GRACE_MS = 1_000  # a hint within this process takes no time; a restart
 DELIVERY_THREADS = 16
 STOP_WITHIN_S = 5
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
-
-def open_store(settings: Settings, *, may_create: bool) -> KeyValue:
-    """The key-value store that the settings name; made with its folder, if it may be."""
-    if may_create:
-        settings.store_path.parent.mkdir(parents=True, exist_ok=True)
-    elif not settings.store_path.is_file():
-        place = settings.data if settings.store_url is None else settings.store_path
-        raise SettingsError(f"there is no Enlarger data in {place}")
-    return SqliteKeyValue(settings.store_path, clock=system_clock)
-
-
-def load_engine(settings: Settings) -> Engine:
-    """The engine, if its packages are installed; they take seconds to load."""
-    try:
-        from inference.creation import load_pipeline
-        from inference.engine import Engine as TorchEngine
-    except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"{error.name} is missing: enlarging needs the package's extra, 'enlarger[engine]'"
-        ) from error
-    return TorchEngine(
-        device=settings.device,
-        weights_folder=settings.weights_path,
-        max_source_pixels=settings.max_source_pixels,
-        face_restorer=settings.face_restorer,
-        load_pipeline=partial(load_pipeline, options=settings.creative_options),
-    )
 
 
 def serve(settings: Settings, kv: KeyValue, *, host: str, port: int) -> None:
@@ -74,7 +40,14 @@ def serve(settings: Settings, kv: KeyValue, *, host: str, port: int) -> None:
     ):
         log.warning("clarity-upscale is not served: a file of those that it needs is not there")
     dispatcher = LocalDispatcher()
-    services = wired(settings, kv, dispatcher, public_url=settings.public_url_at(host, port))
+    services = wired(
+        settings,
+        kv=kv,
+        objects=open_files(settings),
+        dispatcher=dispatcher,
+        public_url=settings.public_url_at(host, port),
+        dispatch_grace_ms=DISPATCH_GRACE_MS,
+    )
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(services),
@@ -98,30 +71,6 @@ def serve(settings: Settings, kv: KeyValue, *, host: str, port: int) -> None:
         background.stop()
     if background.failure is not None:
         raise SettingsError(f"the engine cannot be loaded: {background.failure}")
-
-
-def wired(
-    settings: Settings, kv: KeyValue, dispatcher: "LocalDispatcher", *, public_url: str
-) -> Services:
-    """The services of one machine."""
-    return Services(
-        kv=kv,
-        objects=FolderObjects(settings.objects_path),
-        outbound=Outbound(allow=settings.outbound_allow),
-        dispatcher=dispatcher,
-        links=Links(public_url),
-        clock=system_clock,
-        prices=settings.prices,
-        treatment=settings.treatment,
-        models=installed_models(settings.weights_path, creative=settings.creative_options),
-        weights_folder=settings.weights_path,
-        face_restorer=settings.face_restorer,
-        creative=settings.creative_options,
-        max_source_pixels=settings.max_source_pixels,
-        dispatch_grace_ms=DISPATCH_GRACE_MS,
-        lease_ms=int(settings.lease_s * 1000),
-        webhook_hmac_key=settings.webhook_hmac_key,
-    )
 
 
 def _leave(*_: object) -> None:

@@ -12,10 +12,18 @@ from billing.pricing import Prices
 from inference.params import CreativeOptions, DeviceName, Lora, MetadataPolicy, Treatment
 from inference.provenance import Weights
 from inference.published import restoreformer
+from storage.addresses import (
+    FolderAddress,
+    ObjectsAddress,
+    SqliteAddress,
+    StoreAddress,
+    objects_address,
+    store_address,
+)
 
 PREFIX = "ENLARGER_"
-_STORE_SCHEME = "sqlite://"
-_OBJECTS_SCHEME = "file://"
+_REMOTE = "MODAL_IS_REMOTE"
+"""What Modal sets in its containers: they share no disk, so nothing may be kept on one."""
 
 
 class SettingsError(Exception):
@@ -31,10 +39,12 @@ class Settings(BaseModel):
     """The folder of the SQLite file and of the pictures, where nothing else is said."""
 
     store_url: str | None = None
-    """The key-value store: `sqlite:///<path>`. By default a file in the data folder."""
+    """The key-value store: `sqlite:///<path>`, `dynamodb://<table>?region=<region>` or
+    `postgresql://…`. By default a file in the data folder."""
 
     objects_url: str | None = None
-    """The object store: `file:///<path>`. By default a folder in the data folder."""
+    """The object store: `file:///<path>` or `s3://<bucket>/<prefix>?endpoint=<url>`. By default a
+    folder in the data folder."""
 
     public_url: str | None = None
     """The address that links carry; by default the one that `serve` listens on."""
@@ -100,10 +110,26 @@ class Settings(BaseModel):
             if name.startswith(PREFIX)
         }
         try:
-            return cls.model_validate(said)
+            settings = cls.model_validate(said)
         except ValidationError as error:
             problems = [_problem(details) for details in error.errors()]
             raise SettingsError("; ".join(problems)) from error
+        if environment.get(_REMOTE) == "1":
+            settings.check_shared()
+        return settings
+
+    def check_shared(self) -> None:
+        """Raise `SettingsError` if the store or the objects are on this machine's own disk."""
+        if isinstance(self.store_address, SqliteAddress):
+            raise SettingsError(
+                f"{PREFIX}STORE_URL: containers share no disk, so SQLite would lose everything; "
+                "name a dynamodb:// table or a postgresql:// database"
+            )
+        if isinstance(self.objects_address, FolderAddress):
+            raise SettingsError(
+                f"{PREFIX}OBJECTS_URL: containers share no disk, so a folder would lose "
+                "everything; name an s3:// bucket"
+            )
 
     def public_url_at(self, host: str, port: int) -> str:
         """The address that links carry when the service listens on `host` and `port`."""
@@ -142,18 +168,18 @@ class Settings(BaseModel):
         )
 
     @property
-    def store_path(self) -> Path:
-        """Where the SQLite file is."""
+    def store_address(self) -> StoreAddress:
+        """The key-value store."""
         if self.store_url is None:
-            return self.data / "enlarger.sqlite"
-        return Path(self.store_url.removeprefix(_STORE_SCHEME))
+            return SqliteAddress(self.data / "enlarger.sqlite")
+        return store_address(self.store_url)
 
     @property
-    def objects_path(self) -> Path:
-        """Where the folder of objects is."""
+    def objects_address(self) -> ObjectsAddress:
+        """The object store."""
         if self.objects_url is None:
-            return self.data / "objects"
-        return Path(self.objects_url.removeprefix(_OBJECTS_SCHEME))
+            return FolderAddress(self.data / "objects")
+        return objects_address(self.objects_url)
 
     @property
     def weights_path(self) -> Path:
@@ -196,10 +222,9 @@ class Settings(BaseModel):
 
     @field_validator("store_url", "objects_url")
     @classmethod
-    def _local(cls, value: str | None, info: ValidationInfo) -> str | None:
-        scheme = _STORE_SCHEME if info.field_name == "store_url" else _OBJECTS_SCHEME
-        if value is not None and not value.startswith(f"{scheme}/"):
-            raise ValueError(f"must begin with {scheme}/")
+    def _readable(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None:
+            (store_address if info.field_name == "store_url" else objects_address)(value)
         return value
 
     @field_validator("public_url")

@@ -14,6 +14,7 @@ import local_app
 from billing import ledger
 from billing.accounts import Account, account_key, all_account_ids, find_account
 from billing.keys import authenticate
+from handlers import wiring
 from handlers.cli import DEMO_CREDITS, Serve, create_cli
 from handlers.settings import Settings
 from inference.published import CLEAN
@@ -43,8 +44,8 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
         environment = {f"ENLARGER_{name.upper()}": value for name, value in env.items()}
         cli = create_cli(
             environment={"ENLARGER_DATA": str(tmp_path / "data")} | environment,
-            open_store=local_app.open_store,
-            load_engine=local_app.load_engine,
+            open_store=wiring.open_store,
+            load_engine=wiring.load_engine,
             serve=serve or local_app.serve,
         )
         with pytest.raises(SystemExit) as end:

@@ -11,13 +11,20 @@ from billing.pricing import Prices
 from handlers.settings import Settings, SettingsError
 from inference.params import CreativeOptions, Lora, Treatment
 from inference.published import restoreformer
+from storage.addresses import (
+    DynamoAddress,
+    FolderAddress,
+    PostgresAddress,
+    S3Address,
+    SqliteAddress,
+)
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
     settings = Settings.from_environment({"PATH": "/bin", "HOME": "/root"})
     assert settings == Settings()
-    assert settings.store_path == Path("data/enlarger.sqlite")
-    assert settings.objects_path == Path("data/objects")
+    assert settings.store_address == SqliteAddress(Path("data/enlarger.sqlite"))
+    assert settings.objects_address == FolderAddress(Path("data/objects"))
     assert settings.outbound_allow == ()
     assert settings.face_restorer is None
     assert settings.webhook_hmac_key == "raw"
@@ -29,12 +36,15 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     ("name", "said", "field", "value"),
     [
         ("DATA", "/srv/enlarger", "data", Path("/srv/enlarger")),
-        ("DATA", "/srv/enlarger", "store_path", Path("/srv/enlarger/enlarger.sqlite")),
-        ("DATA", "/srv/enlarger", "objects_path", Path("/srv/enlarger/objects")),
+        ("DATA", "/srv/a", "store_address", SqliteAddress(Path("/srv/a/enlarger.sqlite"))),
+        ("DATA", "/srv/a", "objects_address", FolderAddress(Path("/srv/a/objects"))),
         ("DATA", "/srv/enlarger", "weights_path", Path("/srv/enlarger/weights")),
         ("WEIGHTS", "/srv/weights", "weights_path", Path("/srv/weights")),
-        ("STORE_URL", "sqlite:///srv/a.sqlite", "store_path", Path("/srv/a.sqlite")),
-        ("OBJECTS_URL", "file:///srv/files", "objects_path", Path("/srv/files")),
+        ("STORE_URL", "sqlite:///srv/a.db", "store_address", SqliteAddress(Path("/srv/a.db"))),
+        ("STORE_URL", "dynamodb://enlarger", "store_address", DynamoAddress("enlarger")),
+        ("STORE_URL", "postgresql://h/db", "store_address", PostgresAddress("postgresql://h/db")),
+        ("OBJECTS_URL", "file:///srv/files", "objects_address", FolderAddress(Path("/srv/files"))),
+        ("OBJECTS_URL", "s3://bucket/a/b", "objects_address", S3Address("bucket", "a/b")),
         ("PUBLIC_URL", "https://up.example", "public_url", "https://up.example"),
         ("PUBLIC_URL", "http://up.example/", "public_url", "http://up.example"),
         ("OUTBOUND_ALLOW", "", "outbound_allow", ()),
@@ -85,10 +95,10 @@ def test_each_variable_sets_its_setting(name: str, said: str, field: str, value:
     [
         ("NONSENSE", "1"),
         ("STORE_PATH", "/srv"),
-        ("STORE_URL", "postgres://host/db"),
+        ("STORE_URL", "mysql://host/db"),
         ("STORE_URL", "sqlite:relative"),
         ("STORE_URL", "/srv/a.sqlite"),
-        ("OBJECTS_URL", "s3://bucket"),
+        ("OBJECTS_URL", "s3://"),
         ("OBJECTS_URL", "sqlite:///srv/files"),
         ("PUBLIC_URL", "up.example"),
         ("PUBLIC_URL", "ftp://up.example"),
@@ -168,3 +178,34 @@ def _with_prices(folder: Path, text: str) -> Settings:
     file = folder / "prices.json"
     file.write_text(text)
     return Settings.from_environment({"ENLARGER_PRICES": str(file)})
+
+
+REMOTE = {"MODAL_IS_REMOTE": "1"}
+SHARED_STORE = {"ENLARGER_STORE_URL": "dynamodb://enlarger"}
+SHARED_OBJECTS = {"ENLARGER_OBJECTS_URL": "s3://bucket"}
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ({}, "STORE_URL"),
+        (SHARED_OBJECTS, "STORE_URL"),
+        ({"ENLARGER_STORE_URL": "sqlite:///srv/a.db"} | SHARED_OBJECTS, "STORE_URL"),
+        (SHARED_STORE, "OBJECTS_URL"),
+        ({"ENLARGER_OBJECTS_URL": "file:///srv/files"} | SHARED_STORE, "OBJECTS_URL"),
+    ],
+)
+def test_in_a_container_nothing_is_kept_on_its_disk(said: dict[str, str], name: str) -> None:
+    with pytest.raises(SettingsError, match=f"ENLARGER_{name}: containers share no disk"):
+        Settings.from_environment(REMOTE | said)
+
+
+def test_in_a_container_shared_stores_are_taken() -> None:
+    settings = Settings.from_environment(REMOTE | SHARED_STORE | SHARED_OBJECTS)
+    assert settings.store_address == DynamoAddress("enlarger")
+
+
+def test_a_url_that_is_refused_is_not_repeated() -> None:
+    with pytest.raises(SettingsError) as refusal:
+        Settings.from_environment({"ENLARGER_STORE_URL": "mysql://ada:secret@host/db"})
+    assert "secret" not in str(refusal.value)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 import typer
 
-import local_app
+from handlers import wiring
 from handlers.stores import Stores
 from handlers.weights import add_weights
 from inference.errors import InferenceError
@@ -41,7 +41,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
 
     def run_command(*words: str, rows: Sequence[Weights] = ALL, **settings: str) -> Done:
         cli = typer.Typer()
-        stores = Stores({"ENLARGER_DATA": str(tmp_path), **settings}, local_app.open_store)
+        stores = Stores({"ENLARGER_DATA": str(tmp_path), **settings}, wiring.open_store)
         add_weights(cli, stores, rows=rows)
         cli.callback()(lambda: None)
         with pytest.raises(SystemExit) as end:
