@@ -1,4 +1,5 @@
 # The two commands a newcomer needs: `make serve` and `make test`. Both set up .venv by themselves.
+# `make soak` does the same with many more processes killed and races run; it takes ten minutes.
 # `make benchmarks BENCH=DIR` measures everything in the README; it takes a quarter of
 # an hour, and wants the machine for itself.
 
@@ -6,14 +7,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+MINISTACK := .venv-ministack/.installed-1.5.33
 
-.PHONY: serve test lint format types benchmarks clean
+.PHONY: serve test soak lint format types benchmarks clean
 
 serve: $(READY)  ## an upscaling service on http://127.0.0.1:8000, its data in ./data
 	$(BIN)/enlarger serve --data data
 
-test: $(READY) lint types  ## everything CI checks
+test: $(READY) $(MINISTACK) lint types  ## everything CI checks
 	$(BIN)/python -m pytest
+
+soak: $(READY) $(MINISTACK)  ## races and kills, many times over
+	$(BIN)/python -m pytest --races 10 --kills 20 tests/test_survival.py \
+		tests/storage -k "kill_9 or processes_never_oversell"
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -41,5 +47,10 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[engine,dev]'
 	touch $(READY)
 
+$(MINISTACK):  # plays DynamoDB and S3 in the tests; it pins what boto3 needs to other releases
+	$(PYTHON) -m venv .venv-ministack
+	.venv-ministack/bin/pip install --quiet --disable-pip-version-check ministack==1.5.33
+	touch $@
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf $(VENV) .venv-ministack .mypy_cache .ruff_cache .pytest_cache *.egg-info

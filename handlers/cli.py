@@ -10,6 +10,7 @@ from billing.administration import open_account
 from billing.errors import BillingError
 from handlers.administration import add_administration
 from handlers.settings import Settings, SettingsError
+from handlers.store_commands import add_stores
 from handlers.stores import Data, FileUnusable, OpenStore, Stores
 from handlers.upscaling import LoadEngine, UpscaleCommand
 from handlers.weights import add_weights
@@ -48,6 +49,7 @@ def create_cli(
     )
     cli.command("serve")(ServeCommand(stores, serve).serve)
     cli.command("upscale")(UpscaleCommand(stores, load_engine).upscale)
+    add_stores(cli, stores)
     add_administration(cli, stores)
     add_weights(cli, stores)
     return partial(_run, cli)

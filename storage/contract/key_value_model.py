@@ -1,9 +1,7 @@
 """Random histories against the obvious model: a dict of items."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 
 from hypothesis import Phase, settings
@@ -181,25 +179,26 @@ class Model(KeyValueCase):
     """The store is a dict with conditions."""
 
     def test_every_history_agrees_with_a_dict(self, tmp_path: Path) -> None:
-        backends = self._new_backends(tmp_path)
-        # No shrinking: every step of a shorter history would reach the disk again, for minutes.
-        run_state_machine_as_test(
-            lambda: History(backends()),  # type: ignore[arg-type]  # any callable will do
-            settings=settings(
-                max_examples=self.histories,
-                stateful_step_count=STEPS,
-                phases=[Phase.generate],
-                deadline=None,
-                database=None,
-            ),
-        )
+        backends: list[Backend] = []
 
-    def _new_backends(self, folder: Path) -> Callable[[], Backend]:
-        numbers = count()
-
-        def new() -> Backend:
-            place = folder / f"{next(numbers)}"
+        def history() -> History:
+            place = tmp_path / f"{len(backends)}"
             place.mkdir()
-            return self.new_backend(place)
+            backends.append(self.new_backend(place))
+            return History(backends[-1])
 
-        return new
+        try:
+            # No shrinking: every step of a shorter history would reach the disk again, for minutes.
+            run_state_machine_as_test(
+                history,  # type: ignore[arg-type]  # any callable will do
+                settings=settings(
+                    max_examples=self.histories,
+                    stateful_step_count=STEPS,
+                    phases=[Phase.generate],
+                    deadline=None,
+                    database=None,
+                ),
+            )
+        finally:
+            for backend in backends:
+                backend.discard()

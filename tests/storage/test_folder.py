@@ -1,32 +1,20 @@
 """The folder holds the contract of `Objects`, and what is its own: plain files."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from storage.contract.objects_contract import LARGE_BYTES, NAME, PNG, ObjectsContract
 from storage.contract.processes import reports_until_killed, started
+from storage.contract.scratch import Folder
 from storage.contract.writers import put_until_killed
 from storage.folder import FolderObjects
 from storage.objects import ObjectsError, read
 
 
-class Folder(NamedTuple):
-    """A folder that does not exist yet."""
-
-    parent: Path
-
-    def open(self) -> FolderObjects:
-        return FolderObjects(self.parent / "some" / "objects")
-
-    def discard(self) -> None:
-        """It goes with its folder."""
-
-
 class TestContract(ObjectsContract):
     def new_backend(self, folder: Path) -> Folder:
-        return Folder(folder)
+        return Folder(folder / "some" / "objects")
 
 
 def test_an_object_is_a_plain_file(tmp_path: Path) -> None:
@@ -49,7 +37,7 @@ def test_nothing_temporary_stays(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_writer_leaves_has_no_objects_name(tmp_path: Path) -> None:
-    backend = Folder(tmp_path)
+    backend = Folder(tmp_path / "some" / "objects")
     for after in (1, 2, 3):
         process, reports = started(put_until_killed, backend, NAME, LARGE_BYTES)
         reports_until_killed(process, reports, after=after)

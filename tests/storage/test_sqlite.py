@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -16,6 +15,7 @@ from storage.contract.key_value_contract import KeyValueContract
 from storage.contract.key_value_purges import Purges
 from storage.contract.key_value_snapshots import Snapshots
 from storage.contract.processes import barrier, results, started
+from storage.contract.scratch import SqliteFile
 from storage.contract.writers import claim
 from storage.kv import Key, Put, StoreError, Unavailable, Unknown
 from storage.sqlite import (
@@ -32,30 +32,14 @@ A = Key("p", "a")
 B = Key("p", "b")
 
 
-class SqliteFile(NamedTuple):
-    """A database file in a folder, made when it is first opened."""
-
-    folder: Path
-
-    @property
-    def path(self) -> Path:
-        return self.folder / "store.db"
-
-    def open(self, *, clock: Callable[[], int]) -> SqliteKeyValue:
-        return SqliteKeyValue(self.path, clock=clock)
-
-    def discard(self) -> None:
-        """It goes with its folder."""
-
-
 class TestContract(KeyValueContract, Purges, Snapshots):
     def new_backend(self, folder: Path) -> SqliteFile:
-        return SqliteFile(folder)
+        return SqliteFile(folder / "store.db")
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> SqliteFile:
-    return SqliteFile(tmp_path)
+    return SqliteFile(tmp_path / "store.db")
 
 
 @pytest.fixture
@@ -97,9 +81,7 @@ def test_a_locked_file_is_unavailable_in_bounded_time(
 
 
 def test_many_processes_may_make_the_file_at_once(tmp_path: Path) -> None:
-    files = [SqliteFile(tmp_path / f"{n}") for n in range(10)]
-    for file in files:
-        file.folder.mkdir()
+    files = [SqliteFile(tmp_path / f"{n}.db") for n in range(10)]
     start = barrier(8)
     running = [started(claim, files, f"{n}", start) for n in range(8)]
     assert sum(results(running)) == len(files)
@@ -117,7 +99,7 @@ def test_making_the_file_waits_for_whoever_else_makes_it(file: SqliteFile) -> No
 
 def test_a_full_disk_is_unknown_and_then_over(file: SqliteFile, store: SqliteKeyValue) -> None:
     store.commit(Put(A, {"n": 1}))
-    size_bytes = max(path.stat().st_size for path in file.folder.iterdir())
+    size_bytes = max(path.stat().st_size for path in file.path.parent.iterdir())
     with _no_file_longer_than(size_bytes + 10_000):
         failure = _failure(store.commit, Put(B, {"long": "x" * 60_000}))
     assert type(failure) is Unknown
@@ -185,7 +167,7 @@ def test_close_leaves_one_file_and_nothing_open(file: SqliteFile, store: SqliteK
         list(pool.map(lambda n: store.commit(Put(Key("p", f"{n}"), {})), range(20)))
         list(pool.map(lambda n: store.get(Key("p", f"{n}")), range(20)))
     store.close()
-    assert list(file.folder.iterdir()) == [file.path]
+    assert list(file.path.parent.iterdir()) == [file.path]
 
 
 def test_a_closed_store_is_unavailable_at_once(store: SqliteKeyValue) -> None:
