@@ -98,7 +98,7 @@ class LocalDispatcher:
             if threads is not None:
                 threads.stop(within_s=STOP_WITHIN_S)
 
-    def job(self, job_id: UUID) -> None:
+    def job(self, job_id: UUID, *, model: str) -> None:  # noqa: ARG002, one engine has them all
         """Let a worker thread look at the job."""
         if self._jobs is not None:
             self._jobs.hint(job_id)

@@ -24,8 +24,8 @@ T = TypeVar("T", bound=Hashable)
 class Dispatcher(Protocol):
     """Where hints go. Neither method fails or waits."""
 
-    def job(self, job_id: UUID) -> None:
-        """A job waits to be worked on."""
+    def job(self, job_id: UUID, *, model: str) -> None:
+        """A job waits to be worked on, by somebody who has that model."""
 
     def delivery(self, key: Key) -> None:
         """A delivery waits to be made."""
@@ -42,7 +42,9 @@ class HintThreads(Generic[T]):
         self._handle = handle
         self._waiting: deque[T] = deque()
         self._known: set[T] = set()
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)
+        self._emptied = threading.Condition(lock)
         self._is_stopping = False
         self._threads = [
             threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True)
@@ -59,6 +61,11 @@ class HintThreads(Generic[T]):
             self._known.add(what)
             self._waiting.append(what)
             self._changed.notify()
+
+    def settle(self, *, within_s: float) -> bool:
+        """Wait until no hint waits or is being handled; False if that takes longer."""
+        with self._emptied:
+            return self._emptied.wait_for(lambda: not self._known, within_s)
 
     def stop(self, *, within_s: float) -> None:
         """Handle no further hints, and wait that long for the current ones."""
@@ -78,6 +85,8 @@ class HintThreads(Generic[T]):
             finally:
                 with self._changed:
                     self._known.discard(what)
+                    if not self._known:
+                        self._emptied.notify_all()
 
     def _next(self) -> T | None:
         with self._changed:

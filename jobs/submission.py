@@ -117,7 +117,7 @@ class Submissions:
         replay = self._made(job, data, order, account=account)
         if replay is not None:
             return Accepted(replay, is_replay=True, credits_left=balance.available)
-        self.dispatcher.job(job.id)
+        self.dispatcher.job(job.id, model=job.params.model)
         left = balance.available - job.price_credits
         return Accepted(job, is_replay=False, credits_left=left)
 

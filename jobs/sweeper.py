@@ -50,7 +50,7 @@ class Sweeper:
         # Not left to the workers: they may all be busy, hung, or elsewhere.
         kept = find_job(self.kv, UUID(item.key.sort))
         if kept is not None and not kept.job.status.is_terminal and not self.endings.give_up(kept):
-            self.dispatcher.job(kept.job.id)
+            self.dispatcher.job(kept.job.id, model=kept.job.params.model)
 
     def _tidy(self, item: Item) -> None:
         kept = find_job(self.kv, UUID(item.key.sort))

@@ -57,10 +57,12 @@ class Hints:
     """A dispatcher that only remembers what it was told."""
 
     jobs: list[Any] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
     deliveries: list[Key] = field(default_factory=list)
 
-    def job(self, job_id: Any) -> None:
+    def job(self, job_id: Any, *, model: str) -> None:
         self.jobs.append(job_id)
+        self.models.append(model)
 
     def delivery(self, key: Key) -> None:
         self.deliveries.append(key)

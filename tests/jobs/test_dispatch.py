@@ -119,6 +119,18 @@ def test_hints_beyond_the_bound_are_dropped(handler: Handler) -> None:
     assert handler.handled == [*range(MAX_HINTS + 1), -1]
 
 
+def test_settling_waits_for_all_hints_and_no_longer_than_it_may(handler: Handler) -> None:
+    handler.gate.clear()
+    with working(handler) as hints:
+        assert hints.settle(within_s=0)
+        hints.hint(1)
+        hints.hint(2)
+        assert not hints.settle(within_s=0)
+        handler.gate.set()
+        assert hints.settle(within_s=PATIENCE_S)
+    assert handler.handled == [1, 2]
+
+
 def test_stopping_waits_for_the_current_hint_and_drops_the_others(handler: Handler) -> None:
     handler.gate.clear()
     hints: HintThreads[int] = HintThreads("test", handler, threads=1)

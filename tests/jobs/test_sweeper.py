@@ -13,7 +13,7 @@ from jobs.uploads import UPLOADS_QUEUE
 from jobs.webhooks import DELIVERIES
 from storage.kv import Due, Key, Put, Unavailable
 from storage.objects import read
-from tests.jobs.machine import PICTURE, PRICE_CREDITS, Crash, Machine, told_at
+from tests.jobs.machine import PARAMS, PICTURE, PRICE_CREDITS, Crash, Machine, told_at
 from tests.running import DISPATCH_GRACE_MS, Clock, Origin
 from tests.watched import WatchedStore
 
@@ -39,6 +39,13 @@ def test_a_job_whose_hint_was_lost_is_found_after_the_grace(
     clock.now_ms += 1
     machine.sweep()
     assert machine.hints.jobs == [job.id]
+
+
+def test_hints_say_which_model_a_job_is_for(machine: Machine, caller: Caller, clock: Clock) -> None:
+    machine.submit(caller)
+    clock.now_ms += DISPATCH_GRACE_MS
+    machine.sweep()
+    assert machine.hints.models == [PARAMS.model] * 2  # at the submission, and by the sweep
 
 
 def test_a_delivery_whose_hint_was_lost_is_found(
