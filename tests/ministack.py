@@ -4,6 +4,7 @@ ministack pins other releases of what boto3 needs, so it lives beside ours; `mak
 """
 
 import os
+import secrets
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import boto3
 import httpx2
 
 from tests.serving import eventually
@@ -20,6 +22,12 @@ CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_DEFAULT_REGION": "us-east-1",
+}
+
+_CLIENT = {
+    "aws_access_key_id": "test",
+    "aws_secret_access_key": "test",
+    "region_name": "us-east-1",
 }
 
 
@@ -44,6 +52,15 @@ def ministack() -> Iterator[str]:
         finally:
             process.kill()
             process.wait()
+
+
+def new_bucket(endpoint: str) -> str:
+    """The name of a new bucket there."""
+    name = f"bucket-{secrets.token_hex(8)}"
+    client = boto3.client("s3", endpoint_url=endpoint, **_CLIENT)
+    client.create_bucket(Bucket=name)
+    client.close()
+    return name
 
 
 def _answers(endpoint: str) -> bool:
