@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jobs.dispatch import Dispatcher
 from jobs.errors import LeaseLost
@@ -26,6 +26,7 @@ DEADLINE_MS = 60 * 60 * 1000
 
 _PROGRESS_EVERY_S = 2.0
 _RETRY_MS = 5_000
+_LAST_RENEWAL_S = 5.0
 
 Report = Callable[[int, int], None]
 """Takes the work done and the whole of it; raises `LeaseLost` to stop work that is not ours."""
@@ -40,6 +41,7 @@ class Leases:
     links: Links
     clock: Clock
     lease_ms: int
+    _underway: set["_Renewal"] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def take(self, kept: Kept) -> Job | None:
         """Claim a job for a further attempt; None if somebody else has it or was faster."""
@@ -71,13 +73,12 @@ class Leases:
         The work need not pause for the store, and a long silent step does not lose the job.
         """
         renewal = _Renewal(self, job)
-        thread = threading.Thread(target=renewal.run, name=f"lease-{job.id}", daemon=True)
-        thread.start()
+        self._underway.add(renewal)
         try:
             yield renewal.report
         finally:
-            renewal.done.set()
-            thread.join()
+            self._underway.discard(renewal)
+            renewal.stop()
 
     def renew(self, job: Job, progress: int) -> None:
         """Prolong the lease and record progress; `LeaseLost` if it is not ours any more."""
@@ -98,11 +99,21 @@ class Leases:
         for delivery in outbox:
             self.dispatcher.delivery(delivery.key)
 
-    def give_back(self, job: Job) -> None:
+    def hand_over(self) -> None:
+        """Give back all that is renewed now, at once: this process is about to be ended.
+
+        The work itself stops at its next report; what it has brought to its end by then counts,
+        unless another attempt was faster.
+        """
+        for renewal in self._underway.copy():
+            renewal.stop(is_lost=True, within_s=_LAST_RENEWAL_S)
+            self.give_back(renewal.job, after_ms=0)
+
+    def give_back(self, job: Job, *, after_ms: int = _RETRY_MS) -> None:
         """Let another attempt follow soon; if that cannot be written, when the lease ends."""
         try:
             kept = self.current(job)
-            self.kv.commit(self._put(kept.job, replaces=kept.version, for_ms=_RETRY_MS))
+            self.kv.commit(self._put(kept.job, replaces=kept.version, for_ms=after_ms))
         except (StoreError, LeaseLost) as error:
             log.warning("job %s: left to the end of its lease: %s", job.id, error)
 
@@ -127,11 +138,19 @@ class _Renewal:
     """What the working thread and the renewing thread share."""
 
     def __init__(self, leases: Leases, job: Job) -> None:
-        self.done = threading.Event()
+        self.job = job
         self._leases = leases
-        self._job = job
         self._progress = 0
         self._is_lost = False
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"lease-{job.id}", daemon=True)
+        self._thread.start()
+
+    def stop(self, *, is_lost: bool = False, within_s: float | None = None) -> None:
+        """Renew no more, and wait for a renewal that is being written."""
+        self._is_lost = self._is_lost or is_lost
+        self._done.set()
+        self._thread.join(within_s)
 
     def report(self, done: int, of: int) -> None:
         """Called by the work."""
@@ -139,21 +158,21 @@ class _Renewal:
             raise LeaseLost
         self._progress = 100 * done // of
 
-    def run(self) -> None:
+    def _run(self) -> None:
         """Renew at every news of progress, at most every two seconds, and thrice a lease."""
         third_s = self._leases.lease_ms / 3000
         every_s = min(_PROGRESS_EVERY_S, third_s)
         told, silent_s = 0, 0.0
-        while not self.done.wait(every_s):
+        while not self._done.wait(every_s):
             silent_s += every_s
             progress = self._progress
             if progress == told and silent_s < third_s:
                 continue
             try:
-                self._leases.renew(self._job, progress)
+                self._leases.renew(self.job, progress)
                 told, silent_s = progress, 0.0
             except LeaseLost:
                 self._is_lost = True
                 return
             except StoreError as error:
-                log.warning("job %s: the lease could not be renewed: %s", self._job.id, error)
+                log.warning("job %s: the lease could not be renewed: %s", self.job.id, error)

@@ -70,7 +70,10 @@ class Worker:
     endings: Endings
 
     def work(self, job_id: UUID) -> None:
-        """Bring a job to its end, if it waits or its worker has died; else do nothing."""
+        """Bring a job to its end, if it waits or its worker has died; else do nothing.
+
+        An interrupt gives the job back and goes on; `Leases.hand_over` does so for other threads.
+        """
         job = self._claim(job_id)
         if job is None:
             return
@@ -84,6 +87,9 @@ class Worker:
             # The store, the disk, the memory or a defect of ours: none of it the picture's fault.
             log.exception("job %s: attempt %d failed", job.id, job.attempt)
             self.leases.give_back(job)
+        except KeyboardInterrupt:  # this machine is being taken from us; another may begin at once
+            self.leases.give_back(job, after_ms=0)
+            raise
 
     def _claim(self, job_id: UUID) -> Job | None:
         kept = find_job(self.kv, job_id)

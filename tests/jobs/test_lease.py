@@ -253,3 +253,36 @@ def test_the_renewing_thread_ends_with_the_work(machine: Machine, job: Job) -> N
     machine.engine.does = lambda _: threads.append(renewing_thread(job))
     machine.work(job.id)
     assert [thread.is_alive() for thread in threads] == [False]
+
+
+def test_what_is_handed_over_can_be_taken_at_once_and_its_work_stops(
+    machine: Machine, job: Job
+) -> None:
+    def work(report: Report) -> None:
+        machine.leases.hand_over()
+        assert taken(machine, job).attempt == 2
+        with pytest.raises(LeaseLost):
+            report(1, 2)
+        report(2, 2)
+
+    machine.engine.does = work
+    machine.work(job.id)
+    assert (machine.job(job.id).attempt, machine.job(job.id).status) == (2, Status.PROCESSING)
+    assert machine.contradictions() == []
+
+
+def test_work_that_ends_after_its_handing_over_counts_if_nobody_was_faster(
+    machine: Machine, job: Job
+) -> None:
+    machine.engine.does = lambda _: machine.leases.hand_over()
+    machine.work(job.id)
+    ended = machine.job(job.id)
+    assert (ended.attempt, ended.status) == (1, Status.COMPLETED)
+    assert machine.contradictions() == []
+
+
+def test_without_work_there_is_nothing_to_hand_over(machine: Machine, job: Job) -> None:
+    machine.work(job.id)
+    ended = machine.job(job.id)
+    machine.leases.hand_over()
+    assert machine.job(job.id) == ended

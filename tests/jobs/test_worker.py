@@ -232,6 +232,20 @@ def test_a_dead_workers_job_is_taken_over_at_the_end_of_its_lease(
     assert machine.contradictions() == []
 
 
+def test_an_interrupted_worker_gives_its_job_back_at_once(machine: Machine, job: Job) -> None:
+    def interrupt(_: Report) -> None:
+        raise KeyboardInterrupt
+
+    machine.engine.does = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        machine.work(job.id)
+    machine.engine.does = lambda report: report(1, 1)
+    machine.work(job.id)
+    ended = machine.job(job.id)
+    assert (ended.status, ended.attempt) == (Status.COMPLETED, 2)
+    assert machine.contradictions() == []
+
+
 @pytest.mark.parametrize("is_stale_one_right", [True, False])
 @pytest.mark.parametrize("is_other_right", [True, False])
 def test_a_worker_that_was_overtaken_cannot_settle(
