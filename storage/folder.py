@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from storage.objects import Content, ObjectsError, Stored, check_name, check_object, media_type
+from storage.objects import (
+    Content,
+    DirectUpload,
+    ObjectsError,
+    Stored,
+    check_name,
+    check_object,
+    media_type,
+)
 
 CHUNK_BYTES = 1024 * 1024
 
@@ -57,9 +65,31 @@ class FolderObjects:
                 return None
             return Stored(os.fstat(file.fileno()).st_size, media_type(name), _FileChunks(file))
 
+    def size_bytes(self, name: str) -> int | None:
+        """The object's size, or None if there is none."""
+        check_name(name)
+        place = self._root / name
+        with _reported():
+            try:
+                return place.stat().st_size if place.is_file() else None
+            except FileNotFoundError:  # deleted between the two
+                return None
+
     def url(self, name: str, *, expires_in_s: int) -> str | None:  # noqa: ARG002
         """None: a folder has no addresses of its own."""
         check_name(name)
+        return None
+
+    def upload_url(
+        self,
+        name: str,
+        *,
+        content_type: str,
+        size_bytes: int,  # noqa: ARG002
+        expires_in_s: int,  # noqa: ARG002
+    ) -> DirectUpload | None:
+        """None: a folder has no addresses of its own."""
+        check_object(name, content_type)
         return None
 
     def delete(self, name: str) -> None:

@@ -1,7 +1,7 @@
 """The object store interface: named, immutable bytes."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -42,6 +42,16 @@ class Stored(NamedTuple):
     chunks: "Chunks"
 
 
+class DirectUpload(NamedTuple):
+    """Where a client may PUT an object itself, and the headers that it must send with it.
+
+    The address lets in whoever has it: it is told to the client alone, and kept nowhere.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+
+
 class Chunks(Protocol):
     """Bytes in order, read once."""
 
@@ -71,10 +81,21 @@ class Objects(Protocol):
     def get(self, name: str) -> Stored | None:
         """The object as a stream, or None if there is none."""
 
+    def size_bytes(self, name: str) -> int | None:
+        """The object's size, or None if there is none."""
+
     def url(self, name: str, *, expires_in_s: int) -> str | None:
         """A short-lived public address of the object's bytes, or None if the store has none.
 
         A store without addresses of its own leaves the serving to us, through `get`.
+        """
+
+    def upload_url(
+        self, name: str, *, content_type: str, size_bytes: int, expires_in_s: int
+    ) -> DirectUpload | None:
+        """Where a client can store an object of that type and size itself, past us.
+
+        None if the store has no such address. Nothing has looked into what is stored there.
         """
 
     def delete(self, name: str) -> None:

@@ -126,6 +126,14 @@ class ObjectsContract:
             objects.put(NAME, FailingFile(b"x" * LARGE_BYTES), content_type=PNG)
         assert read(objects, NAME) == b"old"
 
+    def test_sizes_are_told(self, objects: Objects) -> None:
+        objects.put("a/one.png", b"", content_type=PNG)
+        objects.put("a/b/two.png", b"12", content_type=PNG)
+        objects.put("a/gone.png", b"123", content_type=PNG)
+        objects.delete("a/gone.png")
+        names = ["a/one.png", "a/b/two.png", "a/gone.png", "a/never.png", "a", "a/b"]
+        assert [objects.size_bytes(name) for name in names] == [0, 2, None, None, None, None]
+
     def test_chunks_are_bounded(self, objects: Objects) -> None:
         objects.put(NAME, b"x" * (3 * 2**20), content_type=PNG)
         stored = objects.get(NAME)
@@ -164,6 +172,8 @@ class ObjectsContract:
             objects.put(name, b"", content_type=content_type)
         with pytest.raises(ValueError, match="would be"):
             objects.put_if_absent(name, b"", content_type=content_type)
+        with pytest.raises(ValueError, match="would be"):
+            objects.upload_url(name, content_type=content_type, size_bytes=1, expires_in_s=60)
         assert objects.get(name) is None
 
     def test_what_was_never_put_is_absent(self, objects: Objects) -> None:
@@ -238,7 +248,11 @@ class ObjectsContract:
         with pytest.raises(ValueError, match="name"):
             objects.get(name)
         with pytest.raises(ValueError, match="name"):
+            objects.size_bytes(name)
+        with pytest.raises(ValueError, match="name"):
             objects.url(name, expires_in_s=60)
+        with pytest.raises(ValueError, match="name"):
+            objects.upload_url(name, content_type=octets, size_bytes=1, expires_in_s=60)
         with pytest.raises(ValueError, match="name"):
             objects.delete(name)
 

@@ -12,7 +12,7 @@ from jobs.job import Job
 from jobs.lease import Report
 from jobs.records import find_job
 from jobs.retention import RESULT_KEPT_MS, SECOND_LOOK_MS, is_expired, result_expires_at_ms
-from storage.objects import Objects, ObjectsError, Stored
+from storage.objects import DirectUpload, Objects, ObjectsError, Stored
 from tests.jobs.machine import Machine, files_in
 from tests.running import LEASE_MS, Clock
 
@@ -34,6 +34,14 @@ class Unsteady:
 
     def get(self, name: str) -> Stored | None:
         return self._up().get(name)
+
+    def size_bytes(self, name: str) -> int | None:
+        return self._up().size_bytes(name)
+
+    def upload_url(
+        self, name: str, *, content_type: str, size_bytes: int, expires_in_s: int
+    ) -> DirectUpload | None:
+        raise NotImplementedError
 
     def url(self, name: str, *, expires_in_s: int) -> str | None:
         return self._up().url(name, expires_in_s=expires_in_s)

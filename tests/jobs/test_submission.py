@@ -28,7 +28,7 @@ from jobs.job import Status
 from jobs.outbound import BadStatus, OutboundError
 from jobs.submission import Terms
 from storage.kv import StoreError, Unavailable, Unknown
-from storage.objects import Objects, ObjectsError, Stored, read
+from storage.objects import DirectUpload, Objects, ObjectsError, Stored, read
 from tests.jobs.machine import (
     PARAMS,
     PICTURE,
@@ -336,6 +336,14 @@ class NoRoom:
 
     def get(self, name: str) -> Stored | None:
         return self._objects.get(name)
+
+    def size_bytes(self, name: str) -> int | None:
+        return self._objects.size_bytes(name)
+
+    def upload_url(
+        self, name: str, *, content_type: str, size_bytes: int, expires_in_s: int
+    ) -> DirectUpload | None:
+        raise NotImplementedError
 
     def url(self, name: str, *, expires_in_s: int) -> str | None:
         return self._objects.url(name, expires_in_s=expires_in_s)
