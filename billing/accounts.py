@@ -8,16 +8,15 @@ from pydantic import BaseModel, ConfigDict
 
 from billing.errors import AccountUnknown
 from storage.kv import MAX_PAGE, Key, KeyValue, Put
+from storage.record import Record
 
 DEFAULT_MAX_IN_FLIGHT = 100
 DEFAULT_DAILY_REQUESTS = 500
 _WEBHOOK_SECRET_BYTES = 32
 
 
-class Account(BaseModel):
+class Account(Record):
     """An account as stored; its balance is in the item's counters, see `Balance`."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
 
     id: str
     name: str

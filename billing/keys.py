@@ -13,10 +13,9 @@ import zlib
 from enum import StrEnum
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
 from billing.errors import KeyFormatInvalid, KeyInactive, KeyUnknown
 from storage.kv import MAX_PAGE, Check, Item, Key, KeyValue, Put
+from storage.record import Record
 
 _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM_CHARS = 24
@@ -32,10 +31,8 @@ class KeyState(StrEnum):
     REVOKED = "revoked"
 
 
-class ApiKey(BaseModel):
+class ApiKey(Record):
     """A key as stored, under its digest. `prefix` is what may be shown again."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
 
     id: str
     account_id: str

@@ -12,10 +12,9 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
 from billing.accounts import Account, Balance, account_key, all_account_ids, find_account, opened
 from storage.kv import MAX_PAGE, Add, Change, Key, KeyValue, Put
+from storage.record import Record
 
 _VERIFY_TRIES = 20
 _VERIFY_ROWS = 50_000
@@ -31,10 +30,8 @@ class EntryKind(StrEnum):
     RELEASE = "release"
 
 
-class Entry(BaseModel):
+class Entry(Record):
     """One movement. `credits` is what it did to the balance; `held` what it did to the holds."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
 
     kind: EntryKind
     credits: int

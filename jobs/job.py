@@ -4,13 +4,10 @@ from enum import StrEnum
 from typing import Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
-
 from inference.params import OutputFormat, UpscaleParams
 from inference.quality import Quality
 from jobs.errors import IllegalTransition
-
-SCHEMA = 1
+from storage.record import Part, Record
 
 
 class Status(StrEnum):
@@ -37,12 +34,7 @@ _NEXT: dict[Status, frozenset[Status]] = {
 }
 
 
-class _Record(BaseModel):
-    # Unknown fields survive a rewrite: during a rolling update two versions share the store.
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-
-class Source(_Record):
+class Source(Part):
     """The bytes that were priced and will be processed; sizes are those displayed."""
 
     object_name: str
@@ -53,7 +45,7 @@ class Source(_Record):
     sha256: str
 
 
-class Result(_Record):
+class Result(Part):
     """The finished picture. `network` names the weights that made it; `is_fallback` says that they
     took the place of the variant's own, which are not installed. `quality` is None where no report
     was wanted.
@@ -69,7 +61,7 @@ class Result(_Record):
     quality: Quality | None = None
 
 
-class Failure(_Record):
+class Failure(Part):
     """Why a job failed: a stable code, and a sentence for the customer."""
 
     code: str
@@ -80,20 +72,19 @@ WebhookEvent = Literal["progress", "completed", "failed"]
 WebhookStatus = Literal["pending", "delivered", "failed"]
 
 
-class Webhook(_Record):
+class Webhook(Part):
     """Where the customer wants to be told, and of what."""
 
     url: str
     events: tuple[WebhookEvent, ...]
 
 
-class Job(_Record):
+class Job(Record):
     """One enlargement, from submission to the deletion of its files.
 
     Values never change; a transition returns the next job, or raises `IllegalTransition`.
     """
 
-    schema_number: int = SCHEMA
     id: UUID
     account_id: str
     key_sha256: str

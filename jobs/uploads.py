@@ -8,8 +8,6 @@ first, the record last.
 import secrets
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict
-
 from inference.errors import ImageError
 from inference.images import probe
 from inference.params import OutputFormat
@@ -18,15 +16,14 @@ from jobs.ids import Clock
 from jobs.links import CONTENT_TYPES, FORMATS, Links, is_upload, upload_name
 from storage.kv import Conflict, Delete, Due, Item, Key, KeyValue, Put
 from storage.objects import Objects, read
+from storage.record import Record
 
 KEPT_MS = 2 * 60 * 60 * 1000
 UPLOADS_QUEUE = "uploads"
 
 
-class Upload(BaseModel):
+class Upload(Record):
     """An upload's record; `url` is its public address once it is filled."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
 
     id: str
     account_id: str

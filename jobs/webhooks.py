@@ -12,12 +12,11 @@ from enum import StrEnum
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
-
 from jobs.ids import iso_utc
 from jobs.job import Job, WebhookEvent
 from jobs.links import Links
 from storage.kv import Due, Key, Put
+from storage.record import Record
 
 DELIVERIES = "deliveries"
 RETRY_DELAYS_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -37,10 +36,8 @@ class DeliveryState(StrEnum):
     FAILED = "failed"
 
 
-class Delivery(BaseModel):
+class Delivery(Record):
     """One event on its way to one address: the same bytes and the same id on every attempt."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
 
     job_id: UUID
     account_id: str

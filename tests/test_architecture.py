@@ -14,7 +14,7 @@ PACKAGES = ("handlers", "jobs", "billing", "inference", "storage")
 MAY_IMPORT = {
     "handlers": {"handlers", "jobs", "billing", "inference", "storage"},
     "jobs": {"jobs", "billing", "inference", "storage"},
-    "billing": {"billing", "storage.kv"},
+    "billing": {"billing", "storage.kv", "storage.record"},
     "inference": {"inference"},
     "storage": {"storage"},
 }
