@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 MAX_PER_QUEUE = 200
 """What one sweep takes from a queue: it stays short, and the next one goes on."""
 
+MAX_ROUNDS = 50
+
 
 @dataclass(frozen=True)
 class Sweeper:
@@ -35,16 +37,29 @@ class Sweeper:
         """Hint at waiting jobs and deliveries, end hopeless jobs, delete what is past its time."""
         self._each(JOBS, self._take_up)
         self._each(DELIVERIES, lambda item: self.dispatcher.delivery(item.key))
-        self._each(RETENTION, self._tidy)
-        self._each(UPLOADS_QUEUE, self.uploads.forget)
-        self.kv.purge(limit=MAX_PER_QUEUE)
+        self.tidy()
 
-    def _each(self, queue: str, see_to: Callable[[Item], None]) -> None:
-        for item in self.kv.due(queue, until_ms=self.clock(), limit=MAX_PER_QUEUE):
+    def tidy_all(self) -> None:
+        """Delete what is past its time until nothing is left of it, or for `MAX_ROUNDS`."""
+        for _ in range(MAX_ROUNDS):
+            if self.tidy() == 0:
+                return
+        log.warning("more is past its time than %d rounds could delete", MAX_ROUNDS)
+
+    def tidy(self) -> int:
+        """Delete some of what is past its time; how much there was of it, up to the limits."""
+        files = self._each(RETENTION, self._tidy)
+        uploads = self._each(UPLOADS_QUEUE, self.uploads.forget)
+        return files + uploads + self.kv.purge(limit=MAX_PER_QUEUE)
+
+    def _each(self, queue: str, see_to: Callable[[Item], None]) -> int:
+        due = self.kv.due(queue, until_ms=self.clock(), limit=MAX_PER_QUEUE)
+        for item in due:
             try:
                 see_to(item)
             except Exception:  # a defect or a broken record must not keep the others waiting
                 log.exception("sweep: %s %s stays due", queue, item.key.sort)
+        return len(due)
 
     def _take_up(self, item: Item) -> None:
         # Not left to the workers: they may all be busy, hung, or elsewhere.

@@ -8,7 +8,7 @@ from billing.keys import Caller
 from jobs.job import Failure, Status
 from jobs.lease import deadline_ms
 from jobs.records import RETENTION, find_job
-from jobs.sweeper import MAX_PER_QUEUE
+from jobs.sweeper import MAX_PER_QUEUE, MAX_ROUNDS
 from jobs.uploads import UPLOADS_QUEUE
 from jobs.webhooks import DELIVERIES
 from storage.kv import Due, Key, Put, Unavailable
@@ -180,3 +180,27 @@ def test_a_sweeper_that_dies_at_any_call_leaves_the_rest_to_the_next(
     assert watched.calls == 5
     assert [read(machine.objects, job.source.object_name) for job in jobs] == [None, None]
     assert machine.contradictions() == []
+
+
+def test_tidying_all_goes_on_until_nothing_is_left(machine: Machine, caller: Caller) -> None:
+    kept_for_ms = 1000
+    puts = [
+        Put(Key("old", f"{number:04}"), {}, expires_at_ms=machine.clock() + kept_for_ms)
+        for number in range(MAX_PER_QUEUE + 1)
+    ]
+    for start in range(0, len(puts), 25):
+        machine.kv.commit(*puts[start : start + 25])
+    job = machine.submit(caller)
+    machine.work(job.id)
+    machine.clock.now_ms += kept_for_ms
+    machine.services.sweeper.tidy_all()
+    assert machine.kv.purge(limit=1) == 0
+    assert read(machine.objects, job.source.object_name) is None
+
+
+def test_what_cannot_be_tidied_does_not_keep_tidying_for_ever(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    plant(machine, RETENTION, 1)
+    machine.services.sweeper.tidy_all()
+    assert f"{MAX_ROUNDS} rounds" in caplog.messages[-1]
