@@ -99,7 +99,8 @@ class Wired(NamedTuple):
     dispatcher: SpawnDispatcher
 
     def close(self) -> None:
-        """See the last hints through, then close the store."""
+        """Give back what is underway, see the last hints through, and close the store."""
+        self.services.leases.hand_over()
         if not self.dispatcher.settle(within_s=deployment.SETTLE_WITHIN_S):
             log.warning("hints that have not gone out by now are left to the sweeper")
         self.dispatcher.stop(within_s=0)
@@ -176,8 +177,7 @@ class Upscaler:
 
     @modal.exit()
     def stop(self) -> None:
-        """Give back what is underway: the container ends, by preemption maybe."""
-        self.parts.services.leases.hand_over()
+        """The container ends, maybe by preemption: Modal starts its calls anew elsewhere."""
         self.parts.close()
 
 
