@@ -13,7 +13,6 @@ from botocore.exceptions import (
     EndpointConnectionError,
     NoCredentialsError,
     ParamValidationError,
-    PartialCredentialsError,
 )
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
@@ -145,7 +144,7 @@ def _explained(address: S3Address) -> Iterator[None]:
 
 def _explanation(error: ObjectsError, address: S3Address) -> str:
     match error.__cause__:
-        case NoCredentialsError() | PartialCredentialsError():
+        case NoCredentialsError():
             return (
                 f"there are no credentials for {_named(address)}: set AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY, or run where a role has them"
