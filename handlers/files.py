@@ -14,7 +14,7 @@ from jobs.links import UPLOADS, job_of_result
 from jobs.records import find_job
 from jobs.retention import is_expired
 from jobs.services import Services
-from storage.objects import Objects, Stored
+from storage.objects import Objects, Stored, media_type
 
 SIGNED_FOR_S = 600
 
@@ -38,9 +38,11 @@ async def _body(request: Request) -> bytes:
 
 
 @served.api_route("/{name:path}", methods=["GET", "HEAD"])
-def get_file(name: str, services: ServicesOf) -> Response:
+def get_file(name: str, request: Request, services: ServicesOf) -> Response:
     """The file, or a redirect to where the object store serves it; 410 once its time is over."""
     _check_served(name, services)
+    if request.method == "HEAD":  # the store's addresses are signed for one method, which is GET
+        return _described(services.objects, name)
     address = services.objects.url(name, expires_in_s=SIGNED_FOR_S)
     return RedirectResponse(address, 302) if address else streamed(services.objects, name)
 
@@ -59,12 +61,23 @@ def streamed(objects: Objects, name: str) -> StreamingResponse:
     stored = objects.get(name)
     if stored is None:
         raise HTTPException(404, "No such file")
-    headers = {
-        "Content-Length": str(stored.size_bytes),
+    headers = _headers(stored.size_bytes)
+    return StreamingResponse(_chunks(stored), media_type=stored.content_type, headers=headers)
+
+
+def _described(objects: Objects, name: str) -> Response:
+    size_bytes = objects.size_bytes(name)
+    if size_bytes is None:
+        raise HTTPException(404, "No such file")
+    return Response(media_type=media_type(name), headers=_headers(size_bytes))
+
+
+def _headers(size_bytes: int) -> dict[str, str]:
+    return {
+        "Content-Length": str(size_bytes),
         "Cache-Control": "private, max-age=3600",
         "X-Content-Type-Options": "nosniff",
     }
-    return StreamingResponse(_chunks(stored), media_type=stored.content_type, headers=headers)
 
 
 def _chunks(stored: Stored) -> Iterator[bytes]:

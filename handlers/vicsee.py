@@ -165,10 +165,10 @@ def upload(
     )
     return Envelope(
         data=wire.UploadPlace(
-            uploadUrl=place.url,
-            publicUrl=place.url,
-            key=place.object_name,
-            expiresAt=iso_utc(place.expires_at_ms),
+            uploadUrl=place.put_url,
+            publicUrl=place.upload.url,
+            key=place.upload.object_name,
+            expiresAt=iso_utc(place.upload.expires_at_ms),
         )
     )
 

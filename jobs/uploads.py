@@ -1,12 +1,14 @@
 """Uploads: a customer's file, kept two hours for use as a source.
 
 A file comes in one of two ways: whole (`receive`), or as a reservation that is filled later by
-whoever has its address (`reserve`, then `fill`). When its time is over the sweeper deletes the file
-first, the record last.
+whoever has its address (`reserve`, then `fill`). Where the object store has addresses of its own, a
+reservation is filled there, past us: such a file is not looked into before it is used as a source.
+When its time is over the sweeper deletes the file first, the record last.
 """
 
 import secrets
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from inference.errors import ImageError
 from inference.images import probe
@@ -23,7 +25,10 @@ UPLOADS_QUEUE = "uploads"
 
 
 class Upload(Record):
-    """An upload's record; `url` is its public address once it is filled."""
+    """An upload's record; `url` is its public address once it is filled.
+
+    One that `is_direct` is filled as soon as the object store has a file of its size.
+    """
 
     id: str
     account_id: str
@@ -33,11 +38,22 @@ class Upload(Record):
     size_bytes: int
     expires_at_ms: int
     is_filled: bool
+    is_direct: bool = False
 
     @property
     def content_type(self) -> str:
         """The media type of the file."""
         return CONTENT_TYPES[self.format]
+
+
+class Place(NamedTuple):
+    """A reservation, and the address that its file is to be PUT to, with its type and no key.
+
+    The address may let in whoever has it: it is for the customer, and for no record or log.
+    """
+
+    upload: Upload
+    put_url: str
 
 
 @dataclass(frozen=True)
@@ -63,15 +79,25 @@ class Uploads:
         self.objects.put(upload.object_name, data, content_type=upload.content_type)
         return upload
 
-    def reserve(self, account_id: str, *, content_type: str, size_bytes: int) -> Upload:
-        """Promise a place to a file of that type and size; whoever knows its id may fill it."""
+    def reserve(self, account_id: str, *, content_type: str, size_bytes: int) -> Place:
+        """Promise a place to a file of that type and size; whoever knows its address may fill it.
+
+        The address is the object store's where it has one, else ours.
+        """
         if content_type not in FORMATS:
             raise UploadRefused(f"contentType must be one of {', '.join(FORMATS)}")
         upload = self._new(
             account_id, FORMATS[content_type], size_bytes=size_bytes, is_filled=False
         )
+        direct = self.objects.upload_url(
+            upload.object_name,
+            content_type=content_type,
+            size_bytes=size_bytes,
+            expires_in_s=KEPT_MS // 1000,
+        )
+        upload = upload.model_copy(update={"is_direct": direct is not None})
         self.kv.commit(_put(upload, replaces=None))
-        return upload
+        return Place(upload, upload.url if direct is None else direct.url)
 
     def fill(self, object_name: str, data: bytes, *, content_type: str) -> None:
         """Keep the bytes that a reservation was made for, once."""
@@ -99,7 +125,9 @@ class Uploads:
         """The filled upload of that name whose time is not over."""
         item = self._item(object_name)
         upload = None if item is None else Upload.model_validate(item.value)
-        return upload if upload is not None and upload.is_filled else None
+        if upload is None or not (upload.is_filled or self._is_there(upload)):
+            return None
+        return upload.model_copy(update={"is_filled": True})
 
     def forget(self, item: Item) -> None:
         """Delete an upload whose time is over; quiet if another sweeper was faster."""
@@ -125,6 +153,11 @@ class Uploads:
             expires_at_ms=self.clock() + KEPT_MS,
             is_filled=is_filled,
         )
+
+    def _is_there(self, upload: Upload) -> bool:
+        if not upload.is_direct:  # else the file came past us, and nobody has told the record
+            return False
+        return self.objects.size_bytes(upload.object_name) == upload.size_bytes
 
     def _reserved(self, object_name: str) -> tuple[Item, Upload]:
         item = self._item(object_name)

@@ -77,7 +77,9 @@ def test_an_upload_is_a_source_for_two_hours(machine: Machine, caller: Caller) -
 
 def test_a_reservation_is_no_source_before_it_is_filled(machine: Machine, caller: Caller) -> None:
     uploads = machine.services.uploads
-    upload = uploads.reserve(caller.account_id, content_type="image/png", size_bytes=len(PICTURE))
+    upload = uploads.reserve(
+        caller.account_id, content_type="image/png", size_bytes=len(PICTURE)
+    ).upload
     with pytest.raises(SourceUnusable):
         fetch(machine, upload.url)
     uploads.fill(upload.object_name, PICTURE, content_type="image/png")

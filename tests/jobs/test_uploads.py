@@ -23,7 +23,7 @@ def uploads(machine: Machine) -> Uploads:
 
 @pytest.fixture
 def reserved(uploads: Uploads) -> Upload:
-    return uploads.reserve("acc_1", content_type="image/png", size_bytes=len(PICTURE))
+    return uploads.reserve("acc_1", content_type="image/png", size_bytes=len(PICTURE)).upload
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_reservation_is_not_filled_with_anything_else(
 
 def test_a_jpeg_does_not_fill_a_png_s_place(uploads: Uploads) -> None:
     jpeg = picture(kind="JPEG")
-    place = uploads.reserve("acc_1", content_type="image/png", size_bytes=len(jpeg))
+    place = uploads.reserve("acc_1", content_type="image/png", size_bytes=len(jpeg)).upload
     with pytest.raises(UploadRefused, match="not image/png"):
         uploads.fill(place.object_name, jpeg, content_type="image/png")
 
@@ -196,7 +196,7 @@ def test_forgetting_twice_is_quiet(machine: Machine, uploads: Uploads, clock: Cl
 
 def test_uploads_have_names_that_cannot_be_guessed(uploads: Uploads, caller: Caller) -> None:
     made = [
-        uploads.reserve(caller.account_id, content_type="image/png", size_bytes=1)
+        uploads.reserve(caller.account_id, content_type="image/png", size_bytes=1).upload
         for _ in range(20)
     ]
     assert len({upload.id for upload in made}) == 20
