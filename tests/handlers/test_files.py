@@ -1,16 +1,22 @@
 """Our own file addresses: results, uploads, and what is not served."""
 
 from collections.abc import Iterator
-from uuid import uuid4
+from typing import NamedTuple
+from uuid import UUID, uuid4
 
+import httpx2
 import pytest
 
 from jobs.links import source_name
+from storage.addresses import S3Address
 from storage.folder import FolderObjects
 from storage.objects import read
-from tests.handlers.clients import TOPAZ, Apiframe, raw_status
+from storage.s3 import S3Objects
+from tests.handlers.clients import TOPAZ, Apiframe, VicSee, assert_refused, raw_status
 from tests.handlers.working import RESULT, complete, fail
+from tests.ministack import new_bucket
 from tests.running import Clock, Origin, Running, made, picture, running
+from tests.storage.faulty_s3 import FaultyS3
 
 DAY_S = 24 * 60 * 60
 
@@ -30,6 +36,25 @@ def redirecting(tmp_path_factory: pytest.TempPathFactory, clock: Clock) -> Itera
     models = frozenset({TOPAZ})
     with running(folder, objects=objects, clock=clock, models=models) as service:
         yield service
+
+
+class Bucket(NamedTuple):
+    """A service whose files are in a bucket, and what the bucket is asked for."""
+
+    service: Running
+    proxy: FaultyS3
+
+
+@pytest.fixture(scope="module")
+def bucket(
+    tmp_path_factory: pytest.TempPathFactory, aws_endpoint: str, clock: Clock
+) -> Iterator[Bucket]:
+    folder = tmp_path_factory.mktemp("bucket")
+    models = frozenset({TOPAZ})
+    with FaultyS3(aws_endpoint).serving() as proxy:
+        objects = S3Objects(S3Address(new_bucket(aws_endpoint), "files", endpoint=proxy.url))
+        with running(folder, objects=objects, clock=clock, models=models) as service:
+            yield Bucket(service, proxy)
 
 
 @pytest.mark.parametrize(("format_", "content_type"), [("png", "image/png"), ("jpg", "image/jpeg")])
@@ -162,6 +187,67 @@ def test_a_file_may_be_asked_for_by_its_head_alone(
     answer = service.http.head(_result(apiframe, photo))
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["content-length"] == str(len(RESULT))
+
+
+def test_a_result_in_a_bucket_comes_from_there(bucket: Bucket, photo: str) -> None:
+    apiframe = Apiframe(bucket.service, bucket.service.account())
+    address = _result(apiframe, photo)
+    redirect = bucket.service.http.get(address)
+    assert redirect.status_code == 302
+    there = redirect.headers["location"]
+    assert there.startswith(f"{bucket.proxy.url}/")
+    assert "X-Amz-Expires=600" in there
+    answer = httpx2.get(there)
+    assert (answer.status_code, answer.content) == (200, RESULT)
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert "inline" in answer.headers["content-disposition"]
+
+
+def test_the_head_of_a_file_in_a_bucket_is_answered_here(bucket: Bucket, photo: str) -> None:
+    address = _result(Apiframe(bucket.service, bucket.service.account()), photo)
+    answer = bucket.service.http.head(address)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-length"] == str(len(RESULT))
+    assert answer.headers["content-type"] == "image/jpeg"
+    bucket.service.services.objects.delete(address.removeprefix(f"{bucket.service.url}/files/"))
+    assert bucket.service.http.head(address).status_code == 404
+
+
+def test_from_day_ninety_on_the_bucket_is_not_asked(
+    bucket: Bucket, photo: str, clock: Clock
+) -> None:
+    address = _result(Apiframe(bucket.service, bucket.service.account()), photo)
+    clock.advance(seconds=90 * DAY_S)
+    bucket.proxy.requests.clear()
+    assert bucket.service.http.get(address).status_code == 410
+    assert bucket.service.http.head(address).status_code == 410
+    assert bucket.proxy.requests == []
+
+
+def test_a_result_in_a_bucket_is_streamed_to_whoever_wants_it_from_us(
+    bucket: Bucket, photo: str
+) -> None:
+    vicsee = VicSee(bucket.service, bucket.service.account())
+    task_id = vicsee.submitted(photo)
+    complete(bucket.service, UUID(task_id.removeprefix("task_")))
+    answer = vicsee.get(f"/tasks/{task_id}/download", mode="proxy")
+    assert (answer.status_code, answer.content) == (200, RESULT)
+
+
+def test_an_upload_goes_to_the_bucket_itself_and_is_used(bucket: Bucket) -> None:
+    vicsee = VicSee(bucket.service, bucket.service.account())
+    data = picture()
+    wanted = {"contentType": "image/png", "sizeBytes": len(data)}
+    place = vicsee.post("/upload", json=wanted).json()["data"]
+    assert set(place) == {"uploadUrl", "publicUrl", "key", "expiresAt"}
+    assert place["uploadUrl"].startswith(f"{bucket.proxy.url}/")
+    assert place["publicUrl"] == f"{bucket.service.url}/files/{place['key']}"
+    assert bucket.service.http.get(place["publicUrl"]).status_code == 404
+    assert_refused(vicsee.upscale(image_url=place["publicUrl"]), 422, "PROBE_FAILED")
+    put = httpx2.put(place["uploadUrl"], content=data, headers={"Content-Type": "image/png"})
+    assert put.status_code == 200
+    assert httpx2.get(place["publicUrl"], follow_redirects=True).content == data
+    vicsee.submitted(place["publicUrl"])
 
 
 def _result(apiframe: Apiframe, photo: str, **params: str) -> str:

@@ -1,24 +1,54 @@
 """Uploads: received whole or reserved and filled once, kept two hours, then forgotten."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
+import httpx2
 import pytest
 
 from billing.keys import Caller
-from jobs.errors import UploadRefused
-from jobs.uploads import KEPT_MS, UPLOADS_QUEUE, Upload, Uploads
+from inference.errors import ImageError
+from jobs.errors import SourceUnusable, UploadRefused
+from jobs.job import Status
+from jobs.uploads import KEPT_MS, UPLOADS_QUEUE, Place, Upload, Uploads
+from storage.addresses import S3Address
 from storage.kv import Unavailable
-from storage.objects import read
+from storage.objects import ObjectsError, read
+from storage.s3 import S3Objects
 from tests.jobs.machine import PICTURE, PUBLIC_URL, Machine, files_in
+from tests.ministack import new_bucket
 from tests.running import Clock, picture
+from tests.storage.faulty_s3 import FaultyS3, Refused
 from tests.watched import WatchedStore
 
 
 @pytest.fixture
 def uploads(machine: Machine) -> Uploads:
     return machine.services.uploads
+
+
+@pytest.fixture
+def proxy(aws_endpoint: str) -> Iterator[FaultyS3]:
+    with FaultyS3(aws_endpoint).serving() as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def in_bucket(machine: Machine, aws_endpoint: str, proxy: FaultyS3) -> Machine:
+    """The machine, its files in a bucket."""
+    address = S3Address(new_bucket(aws_endpoint), endpoint=proxy.url)
+    return replace(machine, objects=S3Objects(address, max_attempts=1))
+
+
+@pytest.fixture
+def place(in_bucket: Machine, caller: Caller) -> Place:
+    """A place in the bucket itself."""
+    return in_bucket.services.uploads.reserve(
+        caller.account_id, content_type="image/png", size_bytes=len(PICTURE)
+    )
 
 
 @pytest.fixture
@@ -201,3 +231,96 @@ def test_uploads_have_names_that_cannot_be_guessed(uploads: Uploads, caller: Cal
     ]
     assert len({upload.id for upload in made}) == 20
     assert {len(upload.id) for upload in made} == {32}
+
+
+def test_a_file_that_is_put_to_the_bucket_itself_is_a_source(
+    in_bucket: Machine, place: Place, caller: Caller
+) -> None:
+    uploads = in_bucket.services.uploads
+    assert uploads.find(place.upload.object_name) is None
+    with pytest.raises(SourceUnusable):
+        in_bucket.submit(caller, source_url=place.upload.url)
+    assert _put(place, PICTURE).status_code == 200
+    found = uploads.find(place.upload.object_name)
+    assert found == place.upload.model_copy(update={"is_filled": True})
+    job = in_bucket.submit(caller, source_url=place.upload.url)
+    in_bucket.work(job.id)
+    assert in_bucket.job(job.id).status == Status.COMPLETED
+
+
+def test_the_bucket_s_address_lasts_as_long_as_the_place(place: Place, proxy: FaultyS3) -> None:
+    assert place.put_url.startswith(f"{proxy.url}/")
+    assert place.upload.url.startswith(f"{PUBLIC_URL}/files/uploads/")
+    assert parse_qs(urlsplit(place.put_url).query)["X-Amz-Expires"] == [str(KEPT_MS // 1000)]
+
+
+def test_the_bucket_s_address_is_in_no_record(in_bucket: Machine, place: Place) -> None:
+    (item,) = in_bucket.kv.due(UPLOADS_QUEUE, until_ms=place.upload.expires_at_ms, limit=5)
+    assert "X-Amz" not in str(item)
+    assert item.value["is_direct"] is True
+
+
+@pytest.mark.parametrize(
+    ("data", "content_type"),
+    [
+        (PICTURE, "image/jpeg"),
+        (PICTURE, "text/html"),
+        (PICTURE + b"!", "image/png"),
+        (PICTURE[:-1], "image/png"),
+    ],
+)
+def test_the_bucket_takes_nothing_but_what_was_reserved(
+    in_bucket: Machine, place: Place, data: bytes, content_type: str
+) -> None:
+    assert _put(place, data, content_type=content_type).status_code == 403
+    assert in_bucket.services.uploads.find(place.upload.object_name) is None
+    assert _put(place, PICTURE).status_code == 200
+
+
+def test_a_file_of_another_size_does_not_fill_a_place(in_bucket: Machine, place: Place) -> None:
+    in_bucket.objects.put(place.upload.object_name, PICTURE + b"!", content_type="image/png")
+    assert in_bucket.services.uploads.find(place.upload.object_name) is None
+
+
+def test_what_is_no_picture_is_refused_when_it_is_to_be_enlarged(
+    in_bucket: Machine, place: Place, caller: Caller
+) -> None:
+    assert _put(place, bytes(len(PICTURE))).status_code == 200
+    with pytest.raises(ImageError):
+        in_bucket.submit(caller, source_url=place.upload.url)
+    assert in_bucket.balance(caller.account_id).available == 100
+
+
+def test_after_two_hours_a_file_in_the_bucket_is_forgotten(
+    in_bucket: Machine, place: Place, caller: Caller, clock: Clock
+) -> None:
+    assert _put(place, PICTURE).status_code == 200
+    clock.now_ms += KEPT_MS
+    assert in_bucket.services.uploads.find(place.upload.object_name) is None
+    with pytest.raises(SourceUnusable, match="its time is over"):
+        in_bucket.submit(caller, source_url=place.upload.url)
+    in_bucket.sweep()
+    assert in_bucket.objects.get(place.upload.object_name) is None
+    assert in_bucket.kv.due(UPLOADS_QUEUE, until_ms=clock(), limit=5) == []
+
+
+def test_of_a_file_that_came_through_us_the_bucket_is_not_asked(
+    in_bucket: Machine, proxy: FaultyS3
+) -> None:
+    uploads = in_bucket.services.uploads
+    upload = uploads.receive("acc_1", PICTURE)
+    proxy.requests.clear()
+    assert uploads.find(upload.object_name) == upload
+    assert proxy.requests == []
+
+
+def test_while_the_bucket_is_down_nobody_is_told_that_a_file_is_missing(
+    in_bucket: Machine, place: Place, proxy: FaultyS3
+) -> None:
+    proxy.always(lambda request: request.method == "HEAD", Refused(503, "SlowDown"))
+    with pytest.raises(ObjectsError):
+        in_bucket.services.uploads.find(place.upload.object_name)
+
+
+def _put(place: Place, data: bytes, *, content_type: str = "image/png") -> httpx2.Response:
+    return httpx2.put(place.put_url, content=data, headers={"Content-Type": content_type})
