@@ -7,6 +7,11 @@ import pytest
 
 from tests.ministack import CREDENTIALS, ministack
 
+# Nobody's account: modal reads this when it is imported, and then has nothing to call with.
+os.environ["MODAL_CONFIG_PATH"] = os.devnull
+for _name in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"):
+    os.environ.pop(_name, None)
+
 
 @pytest.fixture(scope="session")
 def aws_endpoint() -> Iterator[str]:
