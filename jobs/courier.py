@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 ATTEMPT_DEADLINE_S = 15.0
 _LEASE_MS = 60_000
+_NO_TURN_MS = 2_000
 _GONE = 410
 _COMMIT_TRIES = 5
 
@@ -49,10 +50,16 @@ class Courier:
         if item is None or item.due is None or item.due.at_ms > self.clock():
             return
         delivery = Delivery.model_validate(item.value)
-        with suppress(TooManyAtOnce), self.turns.taken(urlsplit(delivery.url).netloc):
-            claimed = self._claim(delivery, item.version)
-            if claimed is not None:
-                self._make(key, claimed)
+        try:
+            with self.turns.taken(urlsplit(delivery.url).netloc):
+                claimed = self._claim(delivery, item.version)
+                if claimed is not None:
+                    self._make(key, claimed)
+        except TooManyAtOnce:
+            # To the end of the line: left at its head it would keep other receivers waiting.
+            later_ms = self.clock() + _NO_TURN_MS
+            with suppress(Conflict):
+                self.kv.commit(delivery_put(delivery, replaces=item.version, due_at_ms=later_ms))
 
     def _claim(self, delivery: Delivery, version: int) -> Delivery | None:
         claimed = delivery.model_copy(update={"attempts": delivery.attempts + 1})

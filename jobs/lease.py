@@ -125,8 +125,9 @@ class Leases:
 
 def is_held(kept: Kept, *, now_ms: int) -> bool:
     """Whether a worker has the job, by a lease that has not run out."""
-    is_running = kept.job.status is Status.PROCESSING
-    return is_running and kept.due is not None and kept.due.at_ms > now_ms
+    if kept.job.status is not Status.PROCESSING or kept.due is None:
+        return False
+    return kept.due.queue == JOBS and kept.due.at_ms > now_ms
 
 
 def deadline_ms(job: Job) -> int:

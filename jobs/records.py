@@ -5,7 +5,8 @@
     requests#<account>, …     the job that an Idempotency-Key made
 
 A job's `due` says when somebody must look at it next, and in which queue: `jobs` while it is
-unfinished (queued: soon; running: at the end of its lease), then `retention`.
+unfinished (queued: soon; running: at the end of its lease), then `retention`. A running job whose
+lease has ended waits in `stranded` to be hinted at again: there its `due` is nobody's lease.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from jobs.job import Job
 from storage.kv import Due, Item, Key, KeyValue, Put
 
 JOBS = "jobs"
+STRANDED = "stranded"
 RETENTION = "retention"
 
 MAX_JOBS_SCANNED = 1000

@@ -20,7 +20,7 @@ from jobs.outbound import Outbound
 from jobs.retention import Retention
 from jobs.sources import Sources
 from jobs.submission import Submissions
-from jobs.sweeper import Sweeper
+from jobs.sweeper import REHINT_MS, Sweeper
 from jobs.turns import Turns
 from jobs.uploads import Uploads
 from jobs.webhooks import HmacKey
@@ -57,6 +57,7 @@ class Services:
     max_source_pixels: int
     dispatch_grace_ms: int
     lease_ms: int
+    rehint_ms: int = REHINT_MS
     webhook_hmac_key: HmacKey = "raw"
     weights_folder: Path = WEIGHTS_FOLDER
     face_restorer: Weights | None = None
@@ -132,6 +133,7 @@ class Services:
             retention=self.retention,
             uploads=self.uploads,
             clock=self.clock,
+            rehint_ms=self.rehint_ms,
         )
 
     def worker(self, engine: Engine) -> Worker:

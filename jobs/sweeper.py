@@ -8,11 +8,13 @@ from uuid import UUID
 from jobs.dispatch import Dispatcher
 from jobs.endings import Endings
 from jobs.ids import Clock
-from jobs.records import JOBS, RETENTION, find_job
+from jobs.job import Status
+from jobs.lease import deadline_ms
+from jobs.records import JOBS, RETENTION, STRANDED, Kept, find_job, next_put
 from jobs.retention import Retention
 from jobs.uploads import UPLOADS_QUEUE, Uploads
 from jobs.webhooks import DELIVERIES
-from storage.kv import Item, KeyValue
+from storage.kv import Conflict, Due, Item, KeyValue
 
 log = logging.getLogger(__name__)
 
@@ -21,10 +23,17 @@ MAX_PER_QUEUE = 200
 
 MAX_ROUNDS = 50
 
+REHINT_MS = 30_000
+"""How long after a hint nobody has followed there is another."""
+
 
 @dataclass(frozen=True)
 class Sweeper:
-    """One sweep after another, or several at once: each step claims by version."""
+    """One sweep after another, or several at once: each step claims by version.
+
+    A job that waits is hinted at again every `rehint_ms`. In between it is not due: however many
+    wait, and for however long, the next sweep goes on where this one ended.
+    """
 
     kv: KeyValue
     dispatcher: Dispatcher
@@ -32,10 +41,12 @@ class Sweeper:
     retention: Retention
     uploads: Uploads
     clock: Clock
+    rehint_ms: int = REHINT_MS
 
     def sweep(self) -> None:
         """Hint at waiting jobs and deliveries, end hopeless jobs, delete what is past its time."""
         self._each(JOBS, self._take_up)
+        self._each(STRANDED, self._take_up)
         self._each(DELIVERIES, lambda item: self.dispatcher.delivery(item.key))
         self.tidy()
 
@@ -64,8 +75,24 @@ class Sweeper:
     def _take_up(self, item: Item) -> None:
         # Not left to the workers: they may all be busy, hung, or elsewhere.
         kept = find_job(self.kv, UUID(item.key.sort))
-        if kept is not None and not kept.job.status.is_terminal and not self.endings.give_up(kept):
+        if kept is None or kept.job.status.is_terminal or self.endings.give_up(kept):
+            return
+        # First the commit: a worker that claims before it has no need of the hint any more.
+        if self._is_moved_on(kept):
             self.dispatcher.job(kept.job.id, model=kept.job.params.model)
+
+    def _is_moved_on(self, kept: Kept) -> bool:
+        """Have a job that is due looked at again later; False if it is not, or not any more."""
+        now_ms = self.clock()
+        if kept.due is None or kept.due.at_ms > now_ms:
+            return False  # the queue lagged behind
+        queue = JOBS if kept.job.status is Status.QUEUED else STRANDED
+        due = Due(queue, min(now_ms + self.rehint_ms, deadline_ms(kept.job)))
+        try:
+            self.kv.commit(next_put(kept.job, replaces=kept.version, due=due))
+        except Conflict:  # a worker or another sweep was faster
+            return False
+        return True
 
     def _tidy(self, item: Item) -> None:
         kept = find_job(self.kv, UUID(item.key.sort))

@@ -410,5 +410,6 @@ def test_a_receiver_whose_turns_are_taken_is_left_for_later(
         deliver(machine, other)
         assert fate(machine, job) == ("pending", 0, "pending")
         assert fate(machine, other) == ("pending", 1, "pending")
+    machine.clock.advance(seconds=10)
     deliver(machine, job)
     assert fate(machine, job) == ("delivered", 1, "delivered")

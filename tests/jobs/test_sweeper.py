@@ -1,21 +1,27 @@
 """The sweeper: hints at all that is due, survives what fails, and stays short."""
 
+from contextlib import ExitStack
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 
 from billing.keys import Caller
-from jobs.job import Failure, Status
+from jobs.job import Failure, Job, Status
 from jobs.lease import deadline_ms
-from jobs.records import RETENTION, find_job
-from jobs.sweeper import MAX_PER_QUEUE, MAX_ROUNDS
+from jobs.records import JOBS, RETENTION, find_job
+from jobs.services import MAX_ATTEMPTS_PER_HOST
+from jobs.sweeper import MAX_PER_QUEUE, MAX_ROUNDS, REHINT_MS
 from jobs.uploads import UPLOADS_QUEUE
-from jobs.webhooks import DELIVERIES
-from storage.kv import Due, Key, Put, Unavailable
+from jobs.webhooks import DELIVERIES, delivery_put
+from storage.kv import Due, Item, Key, KeyValue, Put, Unavailable
 from storage.objects import read
 from tests.jobs.machine import PARAMS, PICTURE, PRICE_CREDITS, Crash, Machine, told_at
-from tests.running import DISPATCH_GRACE_MS, Clock, Origin
+from tests.running import DISPATCH_GRACE_MS, LEASE_MS, Clock, Origin
 from tests.watched import WatchedStore
+
+CALLS_WITHOUT_WORK = 6
+"""Five queues and the purge."""
 
 
 def plant(machine: Machine, queue: str, count: int) -> None:
@@ -26,6 +32,27 @@ def plant(machine: Machine, queue: str, count: int) -> None:
     ]
     for start in range(0, count, 25):
         machine.kv.commit(*puts[start : start + 25])
+
+
+def take(machine: Machine, job_id: UUID) -> Job:
+    """Claim a job that nobody has."""
+    kept = find_job(machine.kv, job_id)
+    taken = None if kept is None else machine.leases.take(kept)
+    assert taken is not None
+    return taken
+
+
+class LaggingStore(WatchedStore):
+    """A store whose queues still show what was due a while ago."""
+
+    def __init__(self, kv: KeyValue, late: list[Item]) -> None:
+        super().__init__(kv)
+        self._late = late
+
+    def due(self, queue: str, *, until_ms: int, limit: int) -> list[Item]:
+        if queue == JOBS:
+            return self._late
+        return super().due(queue, until_ms=until_ms, limit=limit)
 
 
 def test_a_job_whose_hint_was_lost_is_found_after_the_grace(
@@ -70,7 +97,7 @@ def test_what_has_ended_and_been_tidied_is_not_looked_at_again(
     clock.advance(seconds=24 * 3600)
     watched = WatchedStore(machine.kv)
     replace(machine, kv=watched).sweep()
-    assert watched.calls == 5  # four queues and the purge: nothing was due
+    assert watched.calls == CALLS_WITHOUT_WORK
     assert machine.hints.jobs == []
 
 
@@ -94,7 +121,7 @@ def test_a_store_that_fails_once_costs_one_item_a_sweep(machine: Machine, caller
         machine.work(job.id)
 
     def fail(call: int) -> None:
-        if call == 3:  # three queues were asked; this is the first job that is tidied
+        if call == 4:  # four queues were asked; this is the first job that is tidied
             raise Unavailable
 
     replace(machine, kv=WatchedStore(machine.kv, before=fail)).sweep()
@@ -110,15 +137,132 @@ def test_a_sweep_takes_a_bounded_number_of_deliveries(machine: Machine) -> None:
     assert len(machine.hints.deliveries) == MAX_PER_QUEUE
 
 
-def test_a_sweep_takes_a_bounded_number_of_jobs(machine: Machine, clock: Clock) -> None:
-    many = MAX_PER_QUEUE + 5
-    caller = machine.customer(credits=many * PRICE_CREDITS, max_in_flight=many)
-    for _ in range(many):
-        machine.submit(caller)
+def waiting(machine: Machine, count: int) -> set[UUID]:
+    """So many jobs whose hints were all lost, and which are due."""
+    caller = machine.customer(credits=count * PRICE_CREDITS, max_in_flight=count)
+    jobs = {machine.submit(caller).id for _ in range(count)}
     machine.hints.jobs.clear()
-    clock.now_ms += DISPATCH_GRACE_MS
+    machine.clock.now_ms += DISPATCH_GRACE_MS
+    return jobs
+
+
+def test_a_sweep_takes_a_bounded_number_of_jobs_and_the_next_ones_the_others(
+    machine: Machine,
+) -> None:
+    jobs = waiting(machine, 2 * MAX_PER_QUEUE + 100)
+    hinted_at = []
+    for _ in range(3):
+        before = len(machine.hints.jobs)
+        machine.sweep()
+        hinted_at.append(len(machine.hints.jobs) - before)
+    assert hinted_at == [MAX_PER_QUEUE, MAX_PER_QUEUE, 100]
+    assert set(machine.hints.jobs) == jobs
+
+
+def test_a_job_that_was_hinted_at_is_hinted_at_again_when_nobody_came(machine: Machine) -> None:
+    (job_id,) = waiting(machine, 1)
     machine.sweep()
-    assert len(machine.hints.jobs) == MAX_PER_QUEUE
+    machine.clock.now_ms += REHINT_MS - 1
+    machine.sweep()
+    assert machine.hints.jobs == [job_id]
+    machine.clock.now_ms += 1
+    machine.sweep()
+    assert machine.hints.jobs == [job_id] * 2
+
+
+def test_how_long_nobody_may_come_is_the_deployments_to_say(machine: Machine) -> None:
+    (job_id,) = waiting(machine, 1)
+    replace(machine.services.sweeper, rehint_ms=1_000).sweep()
+    machine.clock.now_ms += 1_000
+    machine.sweep()
+    assert machine.hints.jobs == [job_id] * 2
+
+
+def test_a_job_that_was_hinted_at_may_be_claimed_at_once(machine: Machine) -> None:
+    (job_id,) = waiting(machine, 1)
+    machine.sweep_and_work()
+    assert machine.job(job_id).status is Status.COMPLETED
+
+
+def test_a_job_whose_lease_has_ended_is_hinted_at_and_may_be_claimed_at_once(
+    machine: Machine,
+) -> None:
+    (job_id,) = waiting(machine, 1)
+    take(machine, job_id)
+    machine.clock.now_ms += LEASE_MS
+    for _ in range(2):
+        machine.sweep()
+    assert machine.hints.jobs == [job_id]
+    machine.clock.now_ms += REHINT_MS
+    machine.sweep()
+    assert machine.hints.jobs == [job_id] * 2
+    machine.work(job_id)
+    assert (machine.job(job_id).status, machine.job(job_id).attempt) == (Status.COMPLETED, 2)
+
+
+def test_a_worker_that_lives_on_has_its_job_back_after_a_hint(machine: Machine) -> None:
+    (job_id,) = waiting(machine, 1)
+    job = take(machine, job_id)
+    machine.clock.now_ms += LEASE_MS
+    machine.sweep()
+    machine.leases.renew(job, 10)
+    assert machine.looked_at_ms(job_id) == machine.clock() + LEASE_MS
+    machine.clock.now_ms += LEASE_MS - 1
+    machine.sweep()
+    assert machine.hints.jobs == [job_id]
+
+
+def test_no_hint_moves_a_job_past_its_deadline(machine: Machine) -> None:
+    (job_id,) = waiting(machine, 1)
+    deadline = deadline_ms(machine.job(job_id))
+    machine.clock.now_ms = deadline - 1
+    machine.sweep()
+    assert machine.looked_at_ms(job_id) == deadline
+    machine.clock.now_ms = deadline
+    machine.sweep()
+    assert machine.job(job_id).status is Status.FAILED
+
+
+def test_who_claims_a_job_during_a_sweep_is_left_in_peace(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    (job_id,) = waiting(machine, 1)
+
+    def claim(call: int) -> None:
+        if call == 2:  # the queue was asked, and the job read by its pointer; the commit follows
+            take(machine, job_id)
+
+    watched = WatchedStore(machine.kv, after=claim)
+    replace(machine, kv=watched).sweep()
+    assert machine.hints.jobs == []
+    assert machine.job(job_id).attempt == 1
+    assert caplog.messages == []
+
+
+def test_a_queue_that_lags_has_nobody_hinted_at_twice(machine: Machine) -> None:
+    waiting(machine, 1)
+    late = machine.kv.due(JOBS, until_ms=machine.clock(), limit=1)
+    machine.sweep()
+    replace(machine, kv=LaggingStore(machine.kv, late)).sweep()
+    assert len(machine.hints.jobs) == 1
+
+
+def test_receivers_that_are_busy_do_not_keep_the_others_waiting(
+    machine: Machine, caller: Caller, origin: Origin
+) -> None:
+    job = machine.submit(caller, webhook=told_at(f"{origin.url}/hook"))
+    machine.work(job.id)
+    ended = machine.outbox(job.id)["completed"]
+    for number in range(MAX_PER_QUEUE):
+        busy = ended.model_copy(update={"name": f"{number}", "url": "http://busy.test/hook"})
+        machine.kv.commit(delivery_put(busy, replaces=None, due_at_ms=number))
+    with ExitStack() as turns:
+        for _ in range(MAX_ATTEMPTS_PER_HOST):
+            turns.enter_context(machine.courier.turns.taken("busy.test"))
+        for _ in range(2):
+            machine.hints.deliveries.clear()
+            machine.deliver()
+    assert len(origin.received) == 1
 
 
 @pytest.mark.parametrize("attempts", [0, 1])
@@ -177,7 +321,7 @@ def test_a_sweeper_that_dies_at_any_call_leaves_the_rest_to_the_next(
         except Crash:
             continue
         break
-    assert watched.calls == 5
+    assert watched.calls == CALLS_WITHOUT_WORK
     assert [read(machine.objects, job.source.object_name) for job in jobs] == [None, None]
     assert machine.contradictions() == []
 
