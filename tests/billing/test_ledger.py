@@ -9,7 +9,7 @@ import pytest
 from billing import ledger
 from billing.accounts import Account, Balance, account_key, find_account
 from billing.ledger import Discrepancy, Entry, EntryKind
-from storage.kv import Add, Change, Conflict, Delete, Key, KeyValue, Put
+from storage.kv import MAX_PAGE, Add, Change, Conflict, Delete, Item, Key, KeyValue, Put
 from tests.running import Clock
 from tests.watched import WatchedStore
 
@@ -271,6 +271,41 @@ def test_a_hold_and_its_settlement_between_any_two_reads_are_no_contradiction(
                 kv.commit(*next(left))
 
         assert found(WatchedStore(kv, before=move)) == [], moments
+
+
+class HalfShown(WatchedStore):
+    """A store whose queries do not show one item of a commit before they have been made `times`."""
+
+    def __init__(self, kv: KeyValue, hidden: Key, *, times: int) -> None:
+        super().__init__(kv)
+        self._hidden = hidden
+        self._times = times
+
+    def query(
+        self,
+        partition: str,
+        *,
+        after: str | None = None,
+        limit: int = MAX_PAGE,
+        newest_first: bool = False,
+    ) -> list[Item]:
+        page = super().query(partition, after=after, limit=limit, newest_first=newest_first)
+        if partition != self._hidden.partition or after is not None:
+            return page
+        self._times -= 1
+        return page if self._times < 0 else [item for item in page if item.key != self._hidden]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("name", ["hold:c", "settle:a"])
+def test_half_of_a_commit_that_is_shown_for_a_moment_is_no_contradiction(
+    kv: KeyValue, busy: Account, name: str, times: int
+) -> None:
+    assert found(HalfShown(kv, ledger_key(busy, name), times=times)) == []
+
+
+def test_a_contradiction_that_stays_is_found(kv: KeyValue, busy: Account) -> None:
+    assert found(HalfShown(kv, ledger_key(busy, "settle:a"), times=1000))
 
 
 def test_an_account_that_never_rests_is_said_to_be_too_busy(kv: KeyValue, busy: Account) -> None:
