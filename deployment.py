@@ -124,6 +124,10 @@ FILLER = Part(Machine(cpu=2.0, memory_mib=2 * 1024, timeout_s=3600), Scale(max_c
 DISPATCH_GRACE_MS = 60_000
 """How long after its submission the sweeper leaves a job to its hint; a cold start fits in."""
 
+REHINT_MS = 110_000
+"""How long the sweeper leaves a job to a hint of its own: every second sweep. While all containers
+are busy each further one only makes Modal's queue longer."""
+
 SETTLE_WITHIN_S = 10.0
 """How long a container that ends waits for its last hints."""
 

@@ -121,6 +121,7 @@ def wire() -> Wired:
         dispatcher=dispatcher,
         public_url=_public_url(settings),
         dispatch_grace_ms=deployment.DISPATCH_GRACE_MS,
+        rehint_ms=deployment.REHINT_MS,
     )
     return Wired(settings, services, dispatcher)
 

@@ -12,6 +12,7 @@ from jobs.ids import system_clock
 from jobs.links import Links
 from jobs.outbound import Outbound
 from jobs.services import Services
+from jobs.sweeper import REHINT_MS
 from jobs.worker import Engine
 from storage.addresses import SqliteAddress
 from storage.kv import KeyValue, StoreError
@@ -76,6 +77,7 @@ def wired(
     dispatcher: Dispatcher,
     public_url: str,
     dispatch_grace_ms: int,
+    rehint_ms: int = REHINT_MS,
 ) -> Services:
     """The services over those stores."""
     return Services(
@@ -93,6 +95,7 @@ def wired(
         creative=settings.creative_options,
         max_source_pixels=settings.max_source_pixels,
         dispatch_grace_ms=dispatch_grace_ms,
+        rehint_ms=rehint_ms,
         lease_ms=int(settings.lease_s * 1000),
         webhook_hmac_key=settings.webhook_hmac_key,
     )
