@@ -27,7 +27,8 @@ for all clients."""
 def open_client(address: S3Address, *, max_attempts: int) -> Any:
     """A client by botocore, on which boto3 stands; safe from threads.
 
-    It sends each request up to `max_attempts` times where sending it again may help. Raises `ObjectsUnsuitable` if it does not know where to go.
+    A request is sent up to `max_attempts` times where sending it again may help. Raises
+    `ObjectsUnsuitable` if the client does not know where to go.
     """
     session = get_session()
     session.register_component("data_loader", _DESCRIPTIONS)
