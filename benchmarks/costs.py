@@ -228,7 +228,7 @@ def cards_of(model: Model, speeds: Speeds, prices: ModalPrices) -> list[str]:
 def usd_a_thousand(model: Model, size: Size, *, rate: float, speed: float | None) -> float | None:
     """For a thousand images at `rate` USD and `speed` megapixels a second."""
     work = work_megapixels(model, size)
-    return None if work is None or speed is None else 1000 * rate * work / speed
+    return None if work is None or not speed else 1000 * rate * work / speed
 
 
 def container_of(tier: Tier, card: str) -> Container:
