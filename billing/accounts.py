@@ -29,14 +29,28 @@ class Account(Record):
 
 
 class Balance(BaseModel):
-    """An account's counters: credits to spend, credits on hold, credits spent, unfinished jobs."""
+    """An account's counters: paid credits, promotional ones, those on hold, those spent, and the
+    unfinished jobs. Paid credits fall below zero when a payment is taken back after its credits
+    were spent; what is missing is owed.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     available: int = 0
+    promo: int = 0
     held: int = 0
     spent: int = 0
     in_flight: int = 0
+
+    @property
+    def owed(self) -> int:
+        """Credits that must be paid before anything more is spent."""
+        return max(0, -self.available)
+
+    @property
+    def spendable(self) -> int:
+        """Credits that a job can be paid with, of both kinds: none while anything is owed."""
+        return 0 if self.owed else self.available + self.promo
 
 
 def account_key(account_id: str) -> Key:

@@ -5,6 +5,7 @@ BillingError
 ├── KeyUnknown           no such key, or a revoked one
 ├── KeyInactive          a paused key
 ├── InsufficientCredits  the balance does not cover the price
+├── CapReached           a cap of the key's own
 ├── TooManyInFlight      the account's limit of unfinished jobs is reached
 ├── RateLimited          the day's requests are used up
 ├── AccountUnknown       an operator named an account that does not exist
@@ -38,6 +39,10 @@ class InsufficientCredits(BillingError):
         super().__init__()
         self.required = required
         self.available = available
+
+
+class CapReached(BillingError):
+    """A spending cap of this key is reached"""
 
 
 class TooManyInFlight(BillingError):

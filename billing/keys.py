@@ -13,6 +13,7 @@ import zlib
 from enum import StrEnum
 from typing import NamedTuple
 
+from billing.caps import Caps
 from billing.errors import KeyFormatInvalid, KeyInactive, KeyUnknown
 from storage.kv import MAX_PAGE, Check, Item, Key, KeyValue, Put
 from storage.record import Record
@@ -40,6 +41,7 @@ class ApiKey(Record):
     prefix: str
     state: KeyState = KeyState.ACTIVE
     created_at_ms: int
+    caps: Caps = Caps()
 
 
 class Caller(NamedTuple):

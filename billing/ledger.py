@@ -28,13 +28,16 @@ class EntryKind(StrEnum):
     HOLD = "hold"
     CAPTURE = "capture"
     RELEASE = "release"
+    PROMO = "promo"
+    EXPIRY = "expiry"
 
 
 class Entry(Record):
-    """One movement. `credits` is what it did to the balance; `held` what it did to the holds."""
+    """One movement: what it did to the paid credits, to the promotional ones and to the holds."""
 
     kind: EntryKind
     credits: int
+    promo: int = 0
     held: int = 0
     at_ms: int
     job_id: str | None = None
@@ -48,7 +51,7 @@ def opening(account: Account, *, credits: int, now_ms: int) -> tuple[Change, ...
     if not credits:
         return changes
     entry = Entry(kind=EntryKind.GRANT, credits=credits, at_ms=now_ms)
-    return *changes, _entry(account.id, "grant:opening", entry=entry)
+    return *changes, *_entry(account.id, "grant:opening", entry=entry)
 
 
 def grant(account_id: str, cause: str, *, credits: int, now_ms: int) -> tuple[Change, ...]:
@@ -59,39 +62,90 @@ def grant(account_id: str, cause: str, *, credits: int, now_ms: int) -> tuple[Ch
     return _moved(account_id, f"grant:{cause}", entry=entry)
 
 
-def hold(account: Account, job_id: str, *, credits: int, now_ms: int) -> tuple[Change, ...]:
+class Split(NamedTuple):
+    """Which credits a job holds: promotional ones first, paid ones for the rest."""
+
+    promo: int
+    paid: int
+
+    @property
+    def credits(self) -> int:
+        """Both together: the job's price."""
+        return self.promo + self.paid
+
+
+def split_of(balance: Balance, *, credits: int) -> Split:
+    """How that many credits are taken from a balance that covers them."""
+    promo = min(balance.promo, credits)
+    return Split(promo, credits - promo)
+
+
+def hold(account: Account, job_id: str, *, split: Split, now_ms: int) -> tuple[Change, ...]:
     """Take a job's price out of the balance, and count the job as unfinished.
 
-    The commit is refused if the balance does not cover it or too many jobs are unfinished.
+    The commit is refused if either kind of credits does not cover its part, if anything is owed,
+    or if too many jobs are unfinished.
     """
-    entry = Entry(kind=EntryKind.HOLD, credits=-credits, held=credits, at_ms=now_ms, job_id=job_id)
     add = Add(
         account_key(account.id),
-        {"available": -credits, "held": credits, "in_flight": 1},
-        floors={"available": 0},
+        {"available": -split.paid, "promo": -split.promo, "held": split.credits, "in_flight": 1},
+        floors={"available": 0, "promo": 0},
         ceilings={"in_flight": account.max_in_flight},
     )
-    return add, _entry(account.id, f"hold:{job_id}", entry=entry, counters={"held": credits})
+    entry = Entry(
+        kind=EntryKind.HOLD,
+        credits=-split.paid,
+        promo=-split.promo,
+        held=split.credits,
+        at_ms=now_ms,
+        job_id=job_id,
+    )
+    counters = {"held": split.credits, "promo": split.promo}
+    return add, *_entry(account.id, f"hold:{job_id}", entry=entry, counters=counters)
 
 
-def capture(account_id: str, job_id: str, *, credits: int, now_ms: int) -> tuple[Change, ...]:
-    """Turn a job's hold into credits spent; refused unless there is a hold of just so many."""
-    entry = Entry(kind=EntryKind.CAPTURE, credits=0, held=-credits, at_ms=now_ms, job_id=job_id)
+def capture(account_id: str, job_id: str, *, split: Split, now_ms: int) -> tuple[Change, ...]:
+    """Turn a job's hold into credits spent; refused unless there is a hold of just that."""
+    entry = Entry(
+        kind=EntryKind.CAPTURE, credits=0, held=-split.credits, at_ms=now_ms, job_id=job_id
+    )
     return (
-        *_moved(account_id, f"settle:{job_id}", entry=entry, spent=credits, in_flight=-1),
-        _is_held(account_id, job_id, credits=credits),
+        *_moved(account_id, f"settle:{job_id}", entry=entry, spent=split.credits, in_flight=-1),
+        _is_held(account_id, job_id, split=split),
     )
 
 
-def release(account_id: str, job_id: str, *, credits: int, now_ms: int) -> tuple[Change, ...]:
-    """Give a job's hold back; refused unless there is a hold of just so many credits."""
+def release(account_id: str, job_id: str, *, split: Split, now_ms: int) -> tuple[Change, ...]:
+    """Give a job's hold back to where it came from; refused unless there is a hold of just that."""
     entry = Entry(
-        kind=EntryKind.RELEASE, credits=credits, held=-credits, at_ms=now_ms, job_id=job_id
+        kind=EntryKind.RELEASE,
+        credits=split.paid,
+        promo=split.promo,
+        held=-split.credits,
+        at_ms=now_ms,
+        job_id=job_id,
     )
     return (
         *_moved(account_id, f"settle:{job_id}", entry=entry, in_flight=-1),
-        _is_held(account_id, job_id, credits=credits),
+        _is_held(account_id, job_id, split=split),
     )
+
+
+def promote(account_id: str, cause: str, *, credits: int, now_ms: int) -> tuple[Change, ...]:
+    """Give promotional credits; the same `cause` gives them once."""
+    if credits < 1:
+        raise ValueError(f"a promotion must be of at least 1 credit, not {credits}")
+    entry = Entry(kind=EntryKind.PROMO, credits=0, promo=credits, at_ms=now_ms)
+    return _moved(account_id, f"promo:{cause}", entry=entry)
+
+
+def expire(
+    account_id: str, cause: str, *, credits: int, left: int, now_ms: int
+) -> tuple[Change, ...]:
+    """Take what is unspent of a promotion; refused if fewer than `left` promotional credits would
+    stay, for then others have spent some meanwhile."""
+    entry = Entry(kind=EntryKind.EXPIRY, credits=0, promo=-credits, at_ms=now_ms)
+    return _moved(account_id, f"expiry:{cause}", entry=entry, floors={"promo": left})
 
 
 class Discrepancy(NamedTuple):
@@ -120,6 +174,22 @@ def entries(kv: KeyValue, account_id: str) -> Iterator[tuple[str, Entry]]:
         after = page[-1].key.sort
 
 
+class Line(NamedTuple):
+    """A line of a statement: where it stands in it, the entry's name, and the entry."""
+
+    place: str
+    name: str
+    entry: Entry
+
+
+def statement(kv: KeyValue, account_id: str, *, before: str | None, limit: int) -> list[Line]:
+    """Up to `limit` of an account's entries, newest first, that stand before a place."""
+    items = kv.query(f"statement#{account_id}", after=before, limit=limit, newest_first=True)
+    return [
+        Line(item.key.sort, item.value["name"], Entry.model_validate(item.value)) for item in items
+    ]
+
+
 def _verify_account(kv: KeyValue, account_id: str) -> list[Discrepancy]:
     rows = dict(entries(kv, account_id))
     tries, rows_read = 0, 0
@@ -144,6 +214,7 @@ def _contradictions(balance: Balance, rows: dict[str, Entry]) -> Iterator[str]:
     settles = {e.job_id: e for e in rows.values() if e.kind in _SETTLING}
     sums = {
         "available": sum(entry.credits for entry in rows.values()),
+        "promo": sum(entry.promo for entry in rows.values()),
         "held": sum(entry.held for entry in rows.values()),
         "spent": sum(-e.held for e in settles.values() if e.kind is EntryKind.CAPTURE),
         "in_flight": len(holds.keys() - settles.keys()),
@@ -155,9 +226,9 @@ def _contradictions(balance: Balance, rows: dict[str, Entry]) -> Iterator[str]:
         if stored < 0:
             yield f"{counter} is {stored}, below zero"
     for job_id, settle in settles.items():
-        held = holds[job_id].held if job_id in holds else None
-        if held != -settle.held:
-            yield f"settle:{job_id} resolves {-settle.held} credits, its hold is of {held}"
+        hold = holds.get(job_id)
+        if hold is None or not _resolves(settle, hold):
+            yield f"settle:{job_id} does not resolve its hold: {settle}, {hold}"
     for name, entry in rows.items():
         if not _is_sound(name, entry):
             yield f"{name} is not an entry that the ledger writes: {entry}"
@@ -167,23 +238,46 @@ def _is_sound(name: str, entry: Entry) -> bool:
     """Whether an entry moves credits the way its kind does, under the name its kind has."""
     match entry.kind:
         case EntryKind.GRANT:
-            return name.startswith("grant:") and entry.credits > 0 and entry.held == 0
+            return name.startswith("grant:") and entry.credits > 0 == entry.held == entry.promo
         case EntryKind.HOLD:
-            return name == f"hold:{entry.job_id}" and entry.held == -entry.credits > 0
+            taken = entry.credits + entry.promo
+            is_taken = max(entry.credits, entry.promo) <= 0 < entry.held == -taken
+            return name == f"hold:{entry.job_id}" and is_taken
         case EntryKind.CAPTURE:
-            return name == f"settle:{entry.job_id}" and entry.held < 0 == entry.credits
+            is_spent = entry.held < 0 == entry.credits == entry.promo
+            return name == f"settle:{entry.job_id}" and is_spent
         case EntryKind.RELEASE:
-            return name == f"settle:{entry.job_id}" and entry.held == -entry.credits < 0
+            given = entry.credits + entry.promo
+            is_given = entry.held == -given < 0 <= min(entry.credits, entry.promo)
+            return name == f"settle:{entry.job_id}" and is_given
+        case EntryKind.PROMO:
+            return name.startswith("promo:") and entry.promo > 0 == entry.held == entry.credits
+        case EntryKind.EXPIRY:
+            return name.startswith("expiry:") and entry.promo < 0 == entry.held == entry.credits
+
+
+def _resolves(settle: Entry, hold: Entry) -> bool:
+    """Whether a settling entry ends just that hold: spent, or given back to where it came from."""
+    if settle.kind is EntryKind.RELEASE:
+        return (settle.credits, settle.promo) == (-hold.credits, -hold.promo)
+    return settle.held == -hold.held
 
 
 _SETTLING = (EntryKind.CAPTURE, EntryKind.RELEASE)
 
 
 def _moved(
-    account_id: str, name: str, *, entry: Entry, spent: int = 0, in_flight: int = 0
+    account_id: str,
+    name: str,
+    *,
+    entry: Entry,
+    spent: int = 0,
+    in_flight: int = 0,
+    floors: Mapping[str, int] | None = None,
 ) -> tuple[Change, ...]:
     amounts = {
         "available": entry.credits,
+        "promo": entry.promo,
         "held": entry.held,
         "spent": spent,
         "in_flight": in_flight,
@@ -191,18 +285,25 @@ def _moved(
     add = Add(
         account_key(account_id),
         {counter: amount for counter, amount in amounts.items() if amount},
-        floors={counter: 0 for counter, amount in amounts.items() if amount < 0},
+        floors={counter: 0 for counter, amount in amounts.items() if amount < 0}
+        | dict(floors or {}),
     )
-    return add, _entry(account_id, name, entry=entry)
+    return add, *_entry(account_id, name, entry=entry)
 
 
-def _is_held(account_id: str, job_id: str, *, credits: int) -> Add:
+def _is_held(account_id: str, job_id: str, *, split: Split) -> Add:
     hold = Key(f"ledger#{account_id}", f"hold:{job_id}")
-    return Add(hold, {}, floors={"held": credits}, ceilings={"held": credits})
+    exactly = {"held": split.credits, "promo": split.promo}
+    return Add(hold, {}, floors=exactly, ceilings=exactly)
 
 
 def _entry(
     account_id: str, name: str, *, entry: Entry, counters: Mapping[str, int] | None = None
-) -> Put:
-    key = Key(f"ledger#{account_id}", name)
-    return Put(key, entry.model_dump(mode="json"), counters=counters or {})
+) -> tuple[Put, Put]:
+    """The entry under its name, which makes it happen once, and again by its time, for reading."""
+    value = entry.model_dump(mode="json")
+    moment = f"{entry.at_ms:015}#{name}"
+    return (
+        Put(Key(f"ledger#{account_id}", name), value, counters=counters or {}),
+        Put(Key(f"statement#{account_id}", moment), value | {"name": name}),
+    )

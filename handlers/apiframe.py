@@ -179,7 +179,7 @@ def me(caller: CallerOf, services: ServicesOf) -> Me:
             id=account.id,
             name=account.name,
             plan=account.plan,
-            credits=balance.available,
+            credits=balance.spendable,
             maxConcurrentJobs=account.max_in_flight,
             customerId=None,
         ),

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from billing.errors import (
     BillingError,
+    CapReached,
     InsufficientCredits,
     KeyFormatInvalid,
     KeyInactive,
@@ -65,6 +66,7 @@ REFUSALS: dict[type[Exception], Refusal] = {
     ),
     KeyInactive: Refusal(403, 401, "INVALID_API_KEY", vicsee_message="Invalid or inactive API key"),
     InsufficientCredits: Refusal(402, 402, "INSUFFICIENT_CREDITS"),
+    CapReached: Refusal(402, 402, "CAP_REACHED"),
     TooManyInFlight: Refusal(429, 429, "RATE_LIMITED"),
     RateLimited: Refusal(429, 429, "RATE_LIMITED"),
     PricedOutputTooLarge: Refusal(400, 422, "OUTPUT_TOO_LARGE"),

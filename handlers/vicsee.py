@@ -152,7 +152,7 @@ def download(
 def credits(caller: CallerOf, services: ServicesOf) -> Envelope[wire.Credits]:
     """The balance."""
     _, balance = find_account(services.kv, caller.account_id)
-    return Envelope(data=wire.Credits(credits=balance.available))
+    return Envelope(data=wire.Credits(credits=balance.spendable))
 
 
 @guarded.post("/upload")

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import dataclass
 
-from billing import ledger
+from billing import ledger, usage
 from jobs.dispatch import Dispatcher
 from jobs.ids import Clock
 from jobs.job import Failure, Result
@@ -36,14 +36,16 @@ class Endings:
         Raises `Conflict` if the job has changed since it was read.
         """
         now_ms = self.clock()
-        account_id, job_id, credits = kept.job.account_id, str(kept.job.id), kept.job.price_credits
+        account_id, job_id, split = kept.job.account_id, str(kept.job.id), kept.job.split
         if isinstance(outcome, Result):
             job = kept.job.completed(outcome, now_ms=now_ms)
-            settlement = ledger.capture(account_id, job_id, credits=credits, now_ms=now_ms)
+            settlement = ledger.capture(account_id, job_id, split=split, now_ms=now_ms)
             outbox = announcement(job, "completed", links=self.links, now_ms=now_ms)
         else:
             job = kept.job.failed(outcome, now_ms=now_ms)
-            settlement = ledger.release(account_id, job_id, credits=credits, now_ms=now_ms)
+            settlement = ledger.release(account_id, job_id, split=split, now_ms=now_ms)
+            if job.tally is not None:
+                settlement += usage.given_back(job.tally, credits=split.credits)
             outbox = announcement(job, "failed", links=self.links, now_ms=now_ms)
         ended = next_put(job, replaces=kept.version, due=Due(RETENTION, now_ms))
         self.kv.commit(ended, *settlement, *outbox)

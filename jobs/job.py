@@ -4,6 +4,8 @@ from enum import StrEnum
 from typing import Any, Literal, Self
 from uuid import UUID
 
+from billing.ledger import Split
+from billing.usage import Tally
 from inference.params import OutputFormat, UpscaleParams
 from inference.quality import Quality
 from jobs.errors import IllegalTransition
@@ -92,6 +94,8 @@ class Job(Record):
     said: dict[str, Any]
     source: Source
     price_credits: int
+    promo_credits: int = 0
+    tally: Tally | None = None
     webhook: Webhook | None
     created_at_ms: int
 
@@ -103,6 +107,11 @@ class Job(Record):
     result: Result | None = None
     failure: Failure | None = None
     webhook_status: WebhookStatus | None = None
+
+    @property
+    def split(self) -> Split:
+        """Which credits the job's hold is made of."""
+        return Split(self.promo_credits, self.price_credits - self.promo_credits)
 
     @property
     def cost_credits(self) -> int:

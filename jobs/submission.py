@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from billing import keys, ledger
+from billing import keys, ledger, usage
 from billing.accounts import Account, Balance, find_account
 from billing.errors import InsufficientCredits, TooManyInFlight
 from billing.keys import Caller
+from billing.usage import Tally, tally_of
 from inference.images import ImageInfo, probe
 from inference.params import UpscaleParams
 from jobs.dispatch import Dispatcher
@@ -21,7 +22,7 @@ from jobs.links import CONTENT_TYPES, source_name
 from jobs.records import find_job, first_put
 from jobs.sources import Sources
 from jobs.turns import Turns
-from storage.kv import Conflict, Key, KeyValue, Put, StoreError, Unavailable, Unknown
+from storage.kv import Change, Conflict, Key, KeyValue, Put, StoreError, Unavailable, Unknown
 from storage.objects import Objects, ObjectsError
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 REQUEST_KEPT_MS = 48 * 60 * 60 * 1000
 """Idempotency keys are promised for 24 hours and kept for twice that."""
 
-_COMMIT_TRIES = 5
+_COMMIT_TRIES = 10
 
 
 class Terms(NamedTuple):
@@ -60,6 +61,20 @@ class Order:
     terms: Callable[[ImageInfo], Terms]
     webhook: Webhook | None = None
     request: RequestName | None = None
+
+
+class Funds(NamedTuple):
+    """Who pays, and with what, as read."""
+
+    account: Account
+    balance: Balance
+
+
+class Made(NamedTuple):
+    """The job that a commit made, or the one that the same request had made before."""
+
+    job: Job
+    is_replay: bool
 
 
 class Accepted(NamedTuple):
@@ -102,7 +117,7 @@ class Submissions:
         account, balance = find_account(self.kv, order.caller.account_id)
         replay = self._replay(order)
         if replay is not None:
-            return Accepted(replay, is_replay=True, credits_left=balance.available)
+            return Accepted(replay, is_replay=True, credits_left=balance.spendable)
         _check_in_flight(account, balance)
         with self.fetches.taken(account.id):
             data = self.sources.fetch(order.source_url)
@@ -114,12 +129,13 @@ class Submissions:
         if terms.params.faces is not None and not self.has_faces():
             raise FacesUnavailable
         job = self._job(order, data, info=info, terms=terms)
-        replay = self._made(job, data, order, account=account)
-        if replay is not None:
-            return Accepted(replay, is_replay=True, credits_left=balance.available)
+        self._check_caps(order.caller, job)
+        made = self._made(job, data, order, funds=Funds(account, balance))
+        if made.is_replay:
+            return Accepted(made.job, is_replay=True, credits_left=balance.spendable)
         self.dispatcher.job(job.id, model=job.params.model)
-        left = balance.available - job.price_credits
-        return Accepted(job, is_replay=False, credits_left=left)
+        left = balance.spendable - job.price_credits
+        return Accepted(made.job, is_replay=False, credits_left=left)
 
     def _job(self, order: Order, data: bytes, *, info: ImageInfo, terms: Terms) -> Job:
         now_ms = self.clock()
@@ -144,21 +160,21 @@ class Submissions:
             created_at_ms=now_ms,
         )
 
-    def _made(self, job: Job, data: bytes, order: Order, *, account: Account) -> Job | None:
-        """Keep the file and commit the job; or the job that the same request made meanwhile."""
+    def _made(self, job: Job, data: bytes, order: Order, *, funds: Funds) -> Made:
+        """Keep the file and commit the job; or find the one that the same request has made."""
         # The file goes first: an orphan file is harmless, an orphan job is not.
         content_type = CONTENT_TYPES[job.source.format]
         self.objects.put(job.source.object_name, data, content_type=content_type)
         try:
-            replay = self._commit(job, order, account=account)
+            made = self._commit(job, order, funds=funds)
         except Unknown:
             raise  # there may be a job, and then it needs its file
         except Exception:
             self._discard(job)
             raise
-        if replay is not None:
+        if made.is_replay:
             self._discard(job)
-        return replay
+        return made
 
     def _discard(self, job: Job) -> None:
         try:
@@ -166,41 +182,65 @@ class Submissions:
         except ObjectsError as error:
             log.warning("the source of job %s, which was not made, is left: %s", job.id, error)
 
-    def _commit(self, job: Job, order: Order, *, account: Account) -> Job | None:
-        """Write the job, or return the one that a simultaneous request with the same key made."""
-        now_ms = job.created_at_ms
-        caller = order.caller
-        changes = (
-            *ledger.hold(account, str(job.id), credits=job.price_credits, now_ms=now_ms),
-            *first_put(job, look_at_ms=now_ms + self.dispatch_grace_ms),
-            *_request_put(order, job),
-        )
+    def _commit(self, job: Job, order: Order, *, funds: Funds) -> Made:
+        """Write the job, or find the one that a simultaneous request with the same key made."""
+        caller, absent = order.caller, frozenset[Key]()
         for _ in range(_COMMIT_TRIES):
+            job = _charged(job, caller, balance=funds.balance)
             try:
-                self.kv.commit(caller.still_active(), *changes)
-                return None
+                self.kv.commit(*self._changes(job, order, caller, funds.account, absent=absent))
+                return Made(job, is_replay=False)
             except (Unknown, Conflict) as refusal:
-                if self._is_written(job):
-                    return None  # the answer of this or an earlier try was lost; it had worked
+                written = self._written(job)
+                if written is not None:  # the answer of this or an earlier try was lost
+                    return Made(written, is_replay=False)
                 if isinstance(refusal, Conflict):
                     replay = self._replay(order)
                     if replay is not None:
-                        return replay
-                    caller = self._explain(caller, job)
+                        return Made(replay, is_replay=True)
+                    caller, funds = self._explain(caller, job)
+                    absent = self._absent(job, refusal.change.key)
         raise Unavailable("the submission could not be committed")
 
-    def _is_written(self, job: Job) -> bool:
+    def _changes(
+        self, job: Job, order: Order, caller: Caller, account: Account, *, absent: Collection[Key]
+    ) -> tuple[Change, ...]:
+        """All that an accepted order is: who paid what, the job, and what it answers to."""
+        assert job.tally is not None
+        now_ms = job.created_at_ms
+        return (
+            caller.still_active(),
+            *ledger.hold(account, str(job.id), split=job.split, now_ms=now_ms),
+            *usage.counted(job.tally, caller.key.caps, credits=job.price_credits, absent=absent),
+            *first_put(job, look_at_ms=now_ms + self.dispatch_grace_ms),
+            *_request_put(order, job),
+        )
+
+    def _absent(self, job: Job, refused: Key) -> frozenset[Key]:
+        """The items that the job is to be counted in and that nobody has made yet."""
+        keys = job.tally.keys if job.tally is not None else ()
+        if refused not in keys:
+            return frozenset()
+        return frozenset(key for key in keys if self.kv.get(key) is None)
+
+    def _written(self, job: Job) -> Job | None:
         try:
-            return find_job(self.kv, job.id) is not None
+            kept = find_job(self.kv, job.id)
         except StoreError as error:
             raise Unknown("whether the submission was committed cannot be found out") from error
+        return None if kept is None else kept.job
 
-    def _explain(self, caller: Caller, job: Job) -> Caller:
-        """Raise the refusal behind a conflict; if it has gone by now, the caller to try with."""
+    def _explain(self, caller: Caller, job: Job) -> tuple[Caller, Funds]:
+        """Raise the refusal behind a conflict; if it has gone by now, what to try with."""
         caller = keys.read_again(self.kv, caller)
-        account, balance = find_account(self.kv, caller.account_id)
-        _check_affordable(account, balance, price_credits=job.price_credits)
-        return caller
+        funds = Funds(*find_account(self.kv, caller.account_id))
+        _check_affordable(*funds, price_credits=job.price_credits)
+        self._check_caps(caller, job)
+        return caller, funds
+
+    def _check_caps(self, caller: Caller, job: Job) -> None:
+        tally, credits = _tally(job, caller), job.price_credits
+        usage.check_caps(self.kv, tally, caller.key.caps, credits=credits)
 
     def _replay(self, order: Order) -> Job | None:
         if order.request is None:
@@ -214,9 +254,26 @@ class Submissions:
         return None if kept is None else kept.job
 
 
+def _charged(job: Job, caller: Caller, *, balance: Balance) -> Job:
+    """The job with the credits that it is to hold, and where it is to be counted."""
+    split = ledger.split_of(balance, credits=job.price_credits)
+    tally = _tally(job, caller)
+    return job.model_copy(update={"promo_credits": split.promo, "tally": tally})
+
+
+def _tally(job: Job, caller: Caller) -> Tally:
+    return tally_of(
+        job.account_id,
+        caller.key.id,
+        limits=caller.key.caps,
+        model=job.params.model,
+        now_ms=job.created_at_ms,
+    )
+
+
 def _check_affordable(account: Account, balance: Balance, *, price_credits: int) -> None:
-    if balance.available < price_credits:
-        raise InsufficientCredits(required=price_credits, available=balance.available)
+    if balance.spendable < price_credits:
+        raise InsufficientCredits(required=price_credits, available=balance.spendable)
     _check_in_flight(account, balance)
 
 

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from billing import ledger
 from billing.accounts import Balance, find_account
 from billing.administration import open_account
+from billing.ledger import Split
 from storage.kv import Change, Conflict
 from storage.sqlite import SqliteKeyValue
 from tests.running import Clock
@@ -63,7 +64,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def hold(self, job: str, credits: int) -> None:
         is_covered = credits <= self.available and len(self.holds) < MAX_IN_FLIGHT
         is_legal = is_covered and job not in self.ever_held
-        changes = ledger.hold(self.account, job, credits=credits, now_ms=self.clock())
+        changes = ledger.hold(self.account, job, split=Split(0, credits), now_ms=self.clock())
         assert self.is_done(changes) == is_legal
         if is_legal:
             self.ever_held.add(job)
@@ -74,7 +75,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def settle(self, job: str, settle: Settle) -> None:
         """Settles a job for its price, whether it is on hold, settled already or unknown."""
         credits = self.holds.get(job, 1)
-        changes = settle(self.account.id, job, credits=credits, now_ms=self.clock())
+        changes = settle(self.account.id, job, split=Split(0, credits), now_ms=self.clock())
         assert self.is_done(changes) == (job in self.holds)
         if job in self.holds:
             del self.holds[job]
@@ -85,7 +86,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def settle_wrongly(self, job: str, settle: Settle, credits: int) -> None:
         """Settles a job for what is not its price."""
         if self.holds.get(job) != credits:
-            changes = settle(self.account.id, job, credits=credits, now_ms=self.clock())
+            changes = settle(self.account.id, job, split=Split(0, credits), now_ms=self.clock())
             assert not self.is_done(changes)
 
     @invariant()

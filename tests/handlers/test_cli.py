@@ -14,6 +14,7 @@ import local_app
 from billing import ledger
 from billing.accounts import Account, account_key, all_account_ids, find_account
 from billing.keys import authenticate
+from billing.ledger import Split
 from handlers import wiring
 from handlers.cli import DEMO_CREDITS, Serve, create_cli
 from handlers.settings import Settings
@@ -98,7 +99,7 @@ def test_accounts_are_listed_without_and_shown_with_their_secrets(
         opened = _printed(run("accounts", "create", name, "--credits", "50"))["account"]
         secrets[opened["id"]] = opened["webhookSecret"]
     account, _ = find_account(kv, opened["id"])
-    kv.commit(*ledger.hold(account, "a-job", credits=8, now_ms=0))
+    kv.commit(*ledger.hold(account, "a-job", split=Split(0, 8), now_ms=0))
     listed = _printed(run("accounts", "list"))
     assert {each["id"] for each in listed} == set(secrets)
     bob = {
