@@ -130,23 +130,23 @@ class Background:
         self._dispatcher = dispatcher
         self._end = end
         self._stopping = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._sweep, name="sweeper", daemon=True),
-            threading.Thread(target=self._employ, name="engine", daemon=True),
-        ]
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
     def start(self) -> None:
         """Begin; nothing here keeps the web app waiting."""
         self._dispatcher.deliver_with(self._services.courier.deliver, threads=DELIVERY_THREADS)
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
 
     def stop(self) -> None:
         """Stop sweeping and working."""
         self._stopping.set()
+        self._services.leases.hand_over()  # so that a restart need not wait for leases to end
         self._dispatcher.stop()
-        for thread in self._threads:
-            thread.join(STOP_WITHIN_S)
+        self._thread.join(STOP_WITHIN_S)
+
+    def _run(self) -> None:
+        self._employ()
+        self._sweep()  # not before there are workers: a job rests after a hint, heard or not
 
     def _employ(self) -> None:
         """Load the engine, which takes torch's seconds, and set the workers to work."""
