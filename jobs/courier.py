@@ -8,8 +8,10 @@ from urllib.parse import urlsplit
 from billing.accounts import find_account
 from jobs.errors import TooManyAtOnce
 from jobs.ids import Clock
+from jobs.metrics import Attempt, Metrics
 from jobs.outbound import Answer, Outbound, OutboundError
 from jobs.records import find_job, next_put
+from jobs.subject import about_job
 from jobs.turns import Turns
 from jobs.webhooks import (
     Delivery,
@@ -37,6 +39,7 @@ class Courier:
     kv: KeyValue
     outbound: Outbound
     clock: Clock
+    metrics: Metrics
     hmac_key: HmacKey
     turns: Turns
 
@@ -51,7 +54,7 @@ class Courier:
             return
         delivery = Delivery.model_validate(item.value)
         try:
-            with self.turns.taken(urlsplit(delivery.url).netloc):
+            with about_job(delivery.job_id), self.turns.taken(urlsplit(delivery.url).netloc):
                 claimed = self._claim(delivery, item.version)
                 if claimed is not None:
                     self._make(key, claimed)
@@ -78,9 +81,10 @@ class Courier:
         answer = self._attempt(delivery)
         retry_at_ms: int | None = None
         state = DeliveryState.FAILED
-        if answer is not None and 200 <= answer.status < 300:
+        attempt = _judged(answer)
+        if attempt is Attempt.DELIVERED:
             state = DeliveryState.DELIVERED
-        elif answer is None or answer.status != _GONE:
+        elif attempt is not Attempt.GONE:
             retry_at_ms = next_attempt_at_ms(
                 delivery,
                 now_ms=self.clock(),
@@ -88,6 +92,7 @@ class Courier:
             )
             state = DeliveryState.FAILED if retry_at_ms is None else DeliveryState.PENDING
         self._settle(key, delivery.model_copy(update={"state": state}), retry_at_ms)
+        self.metrics.webhook_attempted(attempt)
 
     def _attempt(self, delivery: Delivery) -> Answer | None:
         account, _ = find_account(self.kv, delivery.account_id)
@@ -136,3 +141,11 @@ class Courier:
     def _is_job_over(self, delivery: Delivery) -> bool:
         kept = find_job(self.kv, delivery.job_id)
         return kept is None or kept.job.status.is_terminal
+
+
+def _judged(answer: Answer | None) -> Attempt:
+    if answer is None:
+        return Attempt.UNREACHABLE
+    if 200 <= answer.status < 300:
+        return Attempt.DELIVERED
+    return Attempt.GONE if answer.status == _GONE else Attempt.REFUSED

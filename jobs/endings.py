@@ -9,6 +9,7 @@ from jobs.ids import Clock
 from jobs.job import Failure, Result
 from jobs.lease import deadline_ms, is_held
 from jobs.links import Links
+from jobs.metrics import Metrics
 from jobs.records import RETENTION, Kept, next_put
 from jobs.webhooks import announcement
 from storage.kv import Conflict, Due, KeyValue
@@ -29,9 +30,12 @@ class Endings:
     dispatcher: Dispatcher
     links: Links
     clock: Clock
+    metrics: Metrics
 
-    def end(self, kept: Kept, outcome: Result | Failure) -> None:
+    def end(self, kept: Kept, outcome: Result | Failure, *, engine_ms: int = 0) -> None:
         """Commit the end, the settlement and the webhook together, then hint at the webhook.
+
+        `engine_ms` is what the engine worked on this attempt; it is counted with the end.
 
         Raises `Conflict` if the job has changed since it was read.
         """
@@ -51,6 +55,7 @@ class Endings:
         self.kv.commit(ended, *settlement, *outbox)
         for delivery in outbox:
             self.dispatcher.delivery(delivery.key)
+        self.metrics.job_ended(job, engine_ms=engine_ms)
 
     def give_up(self, kept: Kept) -> bool:
         """Fail a job that nobody holds and whose time or attempts are over; whether it was one."""

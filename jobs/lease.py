@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 
 from jobs.dispatch import Dispatcher
@@ -144,7 +145,12 @@ class _Renewal:
         self._progress = 0
         self._is_lost = False
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"lease-{job.id}", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run,  # what this thread logs is about the job as well
+            args=(self._run,),
+            name=f"lease-{job.id}",
+            daemon=True,
+        )
         self._thread.start()
 
     def stop(self, *, is_lost: bool = False, within_s: float | None = None) -> None:

@@ -16,6 +16,7 @@ from jobs.endings import Endings
 from jobs.ids import Clock, new_job_id, new_seed
 from jobs.lease import Leases
 from jobs.links import Links
+from jobs.metrics import Metrics
 from jobs.outbound import Outbound
 from jobs.retention import Retention
 from jobs.sources import Sources
@@ -43,7 +44,8 @@ class Services:
 
     `models` are those that can be served; `weights_folder` has the weights that were pulled;
     `face_restorer` is the file among them that restores faces, if any is to; `creative` is how
-    Clarity works; `treatment` is what every picture gets.
+    Clarity works; `treatment` is what every picture gets. `check_dispatch` raises if whoever works
+    on the jobs cannot be hinted at; None where there is nobody to ask.
     """
 
     kv: KeyValue
@@ -63,6 +65,7 @@ class Services:
     face_restorer: Weights | None = None
     creative: CreativeOptions = USUAL_CREATION
     treatment: Treatment = USUAL
+    check_dispatch: Callable[[], None] | None = None
     new_job_id: Callable[[int], UUID] = new_job_id
     new_seed: Callable[[], int] = new_seed
 
@@ -105,7 +108,7 @@ class Services:
     @cached_property
     def endings(self) -> Endings:
         """Ends jobs."""
-        return Endings(self.kv, self.dispatcher, self.links, self.clock)
+        return Endings(self.kv, self.dispatcher, self.links, self.clock, self.metrics)
 
     @cached_property
     def courier(self) -> Courier:
@@ -114,9 +117,15 @@ class Services:
             self.kv,
             self.outbound,
             self.clock,
+            self.metrics,
             hmac_key=self.webhook_hmac_key,
             turns=Turns(in_all=MAX_ATTEMPTS_AT_ONCE, each=MAX_ATTEMPTS_PER_HOST),
         )
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """Counts."""
+        return Metrics(self.kv, self.clock)
 
     @cached_property
     def retention(self) -> Retention:
@@ -138,4 +147,11 @@ class Services:
 
     def worker(self, engine: Engine) -> Worker:
         """Works on jobs with that engine."""
-        return Worker(self.kv, self.objects, engine, leases=self.leases, endings=self.endings)
+        return Worker(
+            self.kv,
+            self.objects,
+            engine,
+            leases=self.leases,
+            endings=self.endings,
+            metrics=self.metrics,
+        )

@@ -12,9 +12,10 @@ from jobs.job import Status
 from jobs.lease import deadline_ms
 from jobs.records import JOBS, RETENTION, STRANDED, Kept, find_job, next_put
 from jobs.retention import Retention
+from jobs.subject import about_job
 from jobs.uploads import UPLOADS_QUEUE, Uploads
 from jobs.webhooks import DELIVERIES
-from storage.kv import Conflict, Due, Item, KeyValue
+from storage.kv import Conflict, Due, Item, Key, KeyValue
 
 log = logging.getLogger(__name__)
 
@@ -66,11 +67,15 @@ class Sweeper:
     def _each(self, queue: str, see_to: Callable[[Item], None]) -> int:
         due = self.kv.due(queue, until_ms=self.clock(), limit=MAX_PER_QUEUE)
         for item in due:
-            try:
-                see_to(item)
-            except Exception:  # a defect or a broken record must not keep the others waiting
-                log.exception("sweep: %s %s stays due", queue, item.key.sort)
+            with about_job(_job_of(queue, item.key)):
+                self._see_to(item, see_to, queue=queue)
         return len(due)
+
+    def _see_to(self, item: Item, see_to: Callable[[Item], None], *, queue: str) -> None:
+        try:
+            see_to(item)
+        except Exception:  # a defect or a broken record must not keep the others waiting
+            log.exception("sweep: %s %s stays due", queue, item.key.sort)
 
     def _take_up(self, item: Item) -> None:
         # Not left to the workers: they may all be busy, hung, or elsewhere.
@@ -98,3 +103,10 @@ class Sweeper:
         kept = find_job(self.kv, UUID(item.key.sort))
         if kept is not None and kept.due is not None and kept.due.queue == RETENTION:
             self.retention.tidy(kept)
+
+
+def _job_of(queue: str, key: Key) -> str | None:
+    """The job that an item of a queue is about; None for an upload, which is about none."""
+    if queue == DELIVERIES:
+        return key.partition.partition("#")[2]
+    return None if queue == UPLOADS_QUEUE else key.sort

@@ -7,7 +7,9 @@ deterministic names and are kept by whoever is first, and the end is conditional
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 from uuid import UUID
@@ -20,7 +22,9 @@ from jobs.errors import LeaseLost, ResultMissing
 from jobs.job import Failure, Job, Result
 from jobs.lease import Leases, Report
 from jobs.links import CONTENT_TYPES, result_name
+from jobs.metrics import Metrics
 from jobs.records import find_job
+from jobs.subject import about_job
 from storage.kv import Conflict, KeyValue, Unavailable
 from storage.objects import Objects, read
 
@@ -61,26 +65,36 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Worker:
-    """Works on one job at a time; any number of workers may run anywhere."""
+    """Works on one job at a time; any number of workers may run anywhere.
+
+    `seconds` is a clock that never goes back, by which the engine's work is measured.
+    """
 
     kv: KeyValue
     objects: Objects
     engine: Engine
     leases: Leases
     endings: Endings
+    metrics: Metrics
+    seconds: Callable[[], float] = time.monotonic
 
     def work(self, job_id: UUID) -> None:
         """Bring a job to its end, if it waits or its worker has died; else do nothing.
 
         An interrupt gives the job back and goes on; `Leases.hand_over` does so for other threads.
         """
-        job = self._claim(job_id)
-        if job is None:
-            return
+        with about_job(job_id):
+            job = self._claim(job_id)
+            if job is not None:
+                self._work(job)
+
+    def _work(self, job: Job) -> None:
+        watch = _Stopwatch(self.seconds)
         try:
             with self.leases.renewed(job) as report:
-                outcome = self._enlarge(job, report=report)
-            self._settle(job, outcome)
+                outcome = self._enlarge(job, report=report, watch=watch)
+            self._settle(job, outcome, engine_ms=watch.ms)
+            return
         except LeaseLost:
             log.warning("job %s: attempt %d was overtaken", job.id, job.attempt)
         except Exception:
@@ -90,6 +104,7 @@ class Worker:
         except KeyboardInterrupt:  # this machine is being taken from us; another may begin at once
             self.leases.give_back(job, after_ms=0)
             raise
+        self.metrics.engine_worked(job, engine_ms=watch.ms)
 
     def _claim(self, job_id: UUID) -> Job | None:
         kept = find_job(self.kv, job_id)
@@ -97,13 +112,14 @@ class Worker:
             return None
         return self.leases.take(kept)
 
-    def _enlarge(self, job: Job, *, report: Report) -> Result | Failure:
+    def _enlarge(self, job: Job, *, report: Report, watch: "_Stopwatch") -> Result | Failure:
         source = read(self.objects, job.source.object_name)
         if source is None:
             return Failure(code="SOURCE_MISSING", message="The source file is no longer there")
         with tempfile.TemporaryFile() as file:
             try:
-                enlarged = self.engine.upscale(source, job.params, sink=file, progress=report)
+                with watch.running():
+                    enlarged = self.engine.upscale(source, job.params, sink=file, progress=report)
             except (ImageError, PromptUnreadable) as error:
                 return Failure(code=error.code, message=str(error))
             except (NotANumber, OutOfMemory) as error:
@@ -136,11 +152,28 @@ class Worker:
         stored.chunks.close()
         return stored.size_bytes
 
-    def _settle(self, job: Job, outcome: Result | Failure) -> None:
+    def _settle(self, job: Job, outcome: Result | Failure, *, engine_ms: int) -> None:
         for _ in range(_COMMIT_TRIES):
             try:
-                self.endings.end(self.leases.current(job), outcome)
+                self.endings.end(self.leases.current(job), outcome, engine_ms=engine_ms)
                 return
             except Conflict:
                 continue
         raise Unavailable(f"job {job.id} is too contended to settle")
+
+
+class _Stopwatch:
+    """How long a block ran, whether or not it came to its end; 0 before it."""
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self.ms = 0
+        self._seconds = seconds
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Measure the block."""
+        start_s = self._seconds()
+        try:
+            yield
+        finally:
+            self.ms = round((self._seconds() - start_s) * 1000)

@@ -29,7 +29,8 @@ class RecordTooNew(StoreError):
 class Part(BaseModel):
     """A value within a record: never changed, and it keeps fields that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    # No value of a record that cannot be read goes into a log: it may be a prompt or a secret.
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
 
 
 class Record(Part):

@@ -51,6 +51,7 @@ NEVER_REWRITTEN = {
     "requests#": "the job that an Idempotency-Key made, and the fingerprint of its body",
     "quota#": "a day's requests: nothing but a counter",
     "usage#": "a day's jobs of a key: nothing but counters",
+    "metrics": "a share of all totals: nothing but counters",
 }
 """What is kept beside records, by the beginning of its partition: plain values, written once and
 read name by name. A further name in them does nobody harm; none may change its meaning."""
