@@ -61,7 +61,7 @@ def prepare_key_value(address: StoreAddress) -> None:
             create_table(address)
         case PostgresAddress():
             with _installed():
-                from storage.postgres import create_items
+                from storage.postgres_schema import create_items
             create_items(address.url)
 
 

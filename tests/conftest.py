@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.ministack import CREDENTIALS, ministack
+from tests.postgres import has_pooler, pooler, postgres, programs
 
 # Nobody's account: modal reads this when it is imported, and then has nothing to call with.
 os.environ["MODAL_CONFIG_PATH"] = os.devnull
@@ -27,3 +28,29 @@ def aws_endpoint() -> Iterator[str]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """An empty database of a PostgreSQL server on loopback."""
+    _need(programs() is not None, "PostgreSQL")
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def pooled_url(postgres_url: str) -> Iterator[str]:
+    """The same database behind PgBouncer in transaction mode."""
+    _need(has_pooler(), "PgBouncer")
+    with pooler(postgres_url) as url:
+        yield url
+
+
+def _need(is_there: bool, what: str) -> None:
+    """Leave a test out on a machine without a server; CI says that nothing may be left out."""
+    if is_there:
+        return
+    told = f"{what} is not installed (Debian's packages: postgresql, pgbouncer)"
+    if os.environ.get("ENLARGER_TEST_ALL"):
+        pytest.fail(told)
+    pytest.skip(told)

@@ -1,0 +1,246 @@
+"""The key-value store in PostgreSQL: for production, behind a pooler in transaction mode or not."""
+
+import json
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import Connection, sql
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+
+from storage.changes import after, has_happened, random_version
+from storage.kv import (
+    MAX_PAGE,
+    Change,
+    Due,
+    Item,
+    Key,
+    StoreError,
+    Unavailable,
+    Unknown,
+    check_limits,
+    check_page,
+    encoded,
+)
+from storage.postgres_schema import CONNECTION, SCHEMA, check_items, told
+
+MAX_CONNECTIONS = 20
+PATIENCE_S = 5.0
+TRIES = 3
+"""How often a call begins anew that met a dead connection before it had written anything."""
+
+T = TypeVar("T")
+
+COLUMNS = "partition, sort, value, version, counters, due_queue, due_at_ms, expires_at_ms"
+LIVE = "(expires_at_ms IS NULL OR expires_at_ms > %s)"
+GET = f"SELECT {COLUMNS} FROM {{items}} WHERE partition = %s AND sort = %s AND {LIVE}"
+OLDEST_FIRST = f"""
+SELECT {COLUMNS} FROM {{items}} WHERE partition = %s AND sort > %s AND {LIVE}
+ORDER BY sort LIMIT %s"""
+NEWEST_FIRST = f"""
+SELECT {COLUMNS} FROM {{items}}
+WHERE partition = %s AND (%s::text IS NULL OR sort < %s) AND {LIVE} ORDER BY sort DESC LIMIT %s"""
+DUE = f"""
+SELECT {COLUMNS} FROM {{items}} WHERE due_queue = %s AND due_at_ms <= %s AND {LIVE}
+ORDER BY due_at_ms, partition, sort LIMIT %s"""
+PATIENCE = """
+SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)"""
+LOCK = "SELECT pg_advisory_xact_lock(lock) FROM unnest(%s::bigint[]) AS lock"
+BEFORE = f"""
+SELECT {COLUMNS} FROM {{items}}
+JOIN unnest(%s::text[], %s::text[]) AS wanted (partition, sort) USING (partition, sort)
+WHERE {LIVE}"""
+WRITE = f"""
+INSERT INTO {{items}} ({COLUMNS})
+SELECT * FROM unnest(
+    %s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::bigint[],
+    %s::bigint[])
+ON CONFLICT (partition, sort) DO UPDATE SET
+    (value, version, counters, due_queue, due_at_ms, expires_at_ms) = (
+        excluded.value, excluded.version, excluded.counters, excluded.due_queue,
+        excluded.due_at_ms, excluded.expires_at_ms)"""
+REMOVE = """
+DELETE FROM {items} USING unnest(%s::text[], %s::text[]) AS gone (partition, sort)
+WHERE items.partition = gone.partition AND items.sort = gone.sort"""
+PURGE = """
+DELETE FROM {items} WHERE (partition, sort) IN (
+    SELECT partition, sort FROM {items} WHERE expires_at_ms <= %s
+    ORDER BY expires_at_ms LIMIT %s FOR UPDATE SKIP LOCKED)"""
+
+
+class PostgresKeyValue:
+    """A `KeyValue` in the table `items` of a schema that `create_items` has made.
+
+    Any number of threads and processes anywhere may use it at once. A commit that returned is as
+    durable as the server's `synchronous_commit` makes it. Nobody waits longer than `patience_s`
+    for a connection, a lock or a statement; nothing is kept in a session, so that a pooler may
+    change it between transactions. Raises `Unsuitable` if the table is not there or of another
+    layout.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Callable[[], int],
+        new_version: Callable[[], int] = random_version,
+        schema: str = SCHEMA,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._clock = clock
+        self._new_version = new_version
+        self._schema = schema
+        self._patience_s = patience_s
+        check_items(url, schema=schema)
+        self._pool = ConnectionPool(
+            url,
+            kwargs=CONNECTION | {"prepare_threshold": None, "autocommit": True},
+            min_size=0,
+            max_size=MAX_CONNECTIONS,
+            timeout=patience_s,
+            reconnect_timeout=patience_s,
+            open=True,
+        )
+
+    def get(self, key: Key) -> Item | None:
+        """The item, strongly consistent; None if absent."""
+        rows = self._read(GET, *key, self._clock())
+        return _item(rows[0]) if rows else None
+
+    def query(
+        self,
+        partition: str,
+        *,
+        after: str | None = None,
+        limit: int = MAX_PAGE,
+        newest_first: bool = False,
+    ) -> list[Item]:
+        """Up to `limit` items of a partition in the order of their sort, of one moment."""
+        check_page(limit)
+        now_ms = self._clock()
+        if newest_first:
+            rows = self._read(NEWEST_FIRST, partition, after, after, now_ms, limit)
+        else:
+            rows = self._read(OLDEST_FIRST, partition, after or "", now_ms, limit)
+        return [_item(row) for row in rows]
+
+    def due(self, queue: str, *, until_ms: int, limit: int) -> list[Item]:
+        """Up to `limit` items due in `queue` at or before `until_ms`, earliest first."""
+        check_page(limit)
+        return [_item(row) for row in self._read(DUE, queue, until_ms, self._clock(), limit)]
+
+    def commit(self, *changes: Change) -> None:
+        """Make all changes or none; every condition is checked before anything is written.
+
+        A lock on each key, there or not, is held to the end, so that nobody changes in between
+        what a condition saw.
+        """
+        check_limits(changes)
+        version = self._new_version()
+        try:
+            self._transact(lambda connection: self._apply(connection, changes, version))
+        except Unknown:
+            if not self._has_happened(changes, version):
+                raise
+
+    def purge(self, *, limit: int) -> int:
+        """Physically remove up to `limit` expired items; how many were removed."""
+        check_page(limit)
+        now_ms = self._clock()
+        return self._transact(
+            lambda connection: connection.execute(self._of(PURGE), (now_ms, limit)).rowcount
+        )
+
+    def close(self) -> None:
+        """Release the connections; later calls are `Unavailable`."""
+        self._pool.close(timeout=self._patience_s)
+
+    def _apply(self, connection: Connection, changes: tuple[Change, ...], version: int) -> None:
+        keys = [change.key for change in changes]
+        connection.execute(LOCK, (sorted({_lock(self._schema, key) for key in keys}),))
+        # A statement of its own: what it sees is of a moment after the locks.
+        rows = connection.execute(self._of(BEFORE), (*_columns(keys, 2), self._clock())).fetchall()
+        before = {item.key: item for item in map(_item, rows)}
+        items = [before.get(key) for key in keys]
+        outcome = [
+            after(change, item, version) for change, item in zip(changes, items, strict=True)
+        ]
+        pairs = list(zip(items, outcome, strict=True))
+        written = [_row(new) for old, new in pairs if new is not None and new is not old]
+        removed = [old.key for old, new in pairs if old is not None and new is None]
+        if written:
+            connection.execute(self._of(WRITE), _columns(written, 8))
+        if removed:
+            connection.execute(self._of(REMOVE), _columns(removed, 2))
+
+    def _has_happened(self, changes: tuple[Change, ...], version: int) -> bool:
+        try:
+            return has_happened(changes, version, get=self.get)
+        except StoreError as error:
+            raise Unknown(f"and it cannot be looked up: {error}") from error
+
+    def _read(self, statement: str, *parameters: Any) -> list[Any]:
+        def read(connection: Connection) -> list[Any]:
+            return connection.execute(self._of(statement), parameters).fetchall()
+
+        return self._attempted(read)
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        def transaction(connection: Connection) -> T:
+            connection.execute("BEGIN")
+            try:
+                patience_ms = f"{self._patience_s * 1000:.0f}"
+                connection.execute(PATIENCE, (patience_ms, patience_ms))
+                done = work(connection)
+            except BaseException:
+                if not connection.broken:
+                    connection.execute("ROLLBACK")
+                raise
+            try:
+                connection.execute("COMMIT")
+            except psycopg.Error as error:
+                raise Unknown(told(error)) from error
+            return done
+
+        return self._attempted(transaction)
+
+    def _attempted(self, work: Callable[[Connection], T]) -> T:
+        """Do it on a connection of the pool, and on another if that one turns out to be dead."""
+        for tries_left in reversed(range(TRIES)):
+            try:
+                with self._pool.connection() as connection:
+                    return work(connection)
+            except (PoolTimeout, PoolClosed) as error:
+                raise Unavailable(told(error)) from error
+            except psycopg.Error as error:
+                if not tries_left or not connection.broken:
+                    raise Unavailable(told(error)) from error
+        raise AssertionError("the last try returns or raises")
+
+    def _of(self, statement: str) -> sql.Composed:
+        return sql.SQL(statement).format(items=sql.Identifier(self._schema, "items"))
+
+
+def _lock(schema: str, key: Key) -> int:
+    """The number of the advisory lock that guards a key; two keys may share one, by chance."""
+    name = "\0".join((schema, *key)).encode()
+    return int.from_bytes(blake2b(name, digest_size=8).digest(), signed=True)
+
+
+def _columns(rows: Sequence[Sequence[Any]], count: int) -> list[list[Any]]:
+    """Rows as one array for each column."""
+    return [[row[column] for row in rows] for column in range(count)]
+
+
+def _item(row: Any) -> Item:
+    partition, sort, value, version, counters, due_queue, due_at_ms, expires_at_ms = row
+    due = None if due_queue is None else Due(due_queue, due_at_ms)
+    key = Key(partition, sort)
+    return Item(key, json.loads(value), version, json.loads(counters), due, expires_at_ms)
+
+
+def _row(item: Item) -> tuple[Any, ...]:
+    due_queue, due_at_ms = item.due or (None, None)
+    texts = encoded(item.value), encoded(item.counters)
+    return (*item.key, texts[0], item.version, texts[1], due_queue, due_at_ms, item.expires_at_ms)
