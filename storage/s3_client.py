@@ -6,10 +6,9 @@ from typing import Any
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.loaders import create_loader
-from botocore.session import get_session
 
 from storage.addresses import S3Address
+from storage.aws import new_session
 from storage.objects import ObjectsError, ObjectsUnsuitable
 
 CONNECT_TIMEOUT_S = 5
@@ -19,19 +18,14 @@ MAX_CONNECTIONS = 128
 REGION_OF_OTHERS = "us-east-1"
 """What a store behind an endpoint of its own is called when nobody says: R2 and MinIO take it."""
 
-_DESCRIPTIONS = create_loader()
-"""What the library reads of its own files to make a client: a tenth of a second's work, done once
-for all clients."""
-
 
 def open_client(address: S3Address, *, max_attempts: int) -> Any:
-    """A client by botocore, on which boto3 stands; safe from threads.
+    """A client by botocore; safe from threads.
 
     A request is sent up to `max_attempts` times where sending it again may help. Raises
     `ObjectsUnsuitable` if the client does not know where to go.
     """
-    session = get_session()
-    session.register_component("data_loader", _DESCRIPTIONS)
+    session = new_session()
     region = address.region or session.get_config_variable("region")
     if region is None and address.endpoint is None:
         raise ObjectsUnsuitable(
