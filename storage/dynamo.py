@@ -57,6 +57,11 @@ MAX_DUE_ENTRIES = 10_000
 """How many entries of the index one look at a queue follows, stale ones included."""
 
 
+def random_token() -> str:
+    """What tells one commit from every other of the last ten minutes."""
+    return secrets.token_hex(16)
+
+
 class DynamoKeyValue:
     """A `KeyValue` in a DynamoDB table that `create_table` has made.
 
@@ -74,6 +79,7 @@ class DynamoKeyValue:
         *,
         clock: Callable[[], int],
         new_version: Callable[[], int] = random_version,
+        new_token: Callable[[], str] = random_token,
         namespace: str = "",
         scratch_ttl_s: int | None = None,
         read_timeout_s: float = READ_TIMEOUT_S,
@@ -82,13 +88,14 @@ class DynamoKeyValue:
         self._table = address.table
         self._clock = clock
         self._new_version = new_version
+        self._new_token = new_token
         self._namespace = namespace
         self._scratch_ttl_s = scratch_ttl_s
         self._pace = pace or Pace()
         self._is_closed = False
         self._client = open_client(address, read_timeout_s=read_timeout_s)
         try:
-            check_table(self._client, self._table)
+            check_table(self._client, self._table, pace=self._pace)
         except BaseException:
             self._client.close()
             raise
@@ -164,10 +171,11 @@ class DynamoKeyValue:
         condition holds.
         """
         check_limits(changes)
+        self._check_open()
         writing = self._writing()
         request = {
             "TransactItems": [action(change, writing) for change in changes],
-            "ClientRequestToken": secrets.token_hex(16),
+            "ClientRequestToken": self._new_token(),
         }
         try:
             answered(lambda: self._call("transact_write_items", request), pace=self._pace)
@@ -251,16 +259,15 @@ class DynamoKeyValue:
             wanted = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
         raise Unavailable(f"DynamoDB left {len(wanted)} items unread")
 
-    def _read(self, operation: str, **request: Any) -> dict[str, Any]:
+    def _read(self, operation: str, **request: Any) -> Any:
+        self._check_open()
         try:
             return answered(lambda: self._call(operation, request), pace=self._pace)
         except Failed as failure:
             raise Unavailable(str(failure)) from failure
 
-    def _call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        self._check_open()
-        answer: dict[str, Any] = getattr(self._client, operation)(**request)
-        return answer
+    def _call(self, operation: str, request: dict[str, Any]) -> Any:
+        return getattr(self._client, operation)(**request)
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -1,11 +1,12 @@
 """The DynamoDB table: its layout, how it is made, and how it is checked when a store is opened."""
 
+import time
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from storage.addresses import DynamoAddress
-from storage.dynamo_client import code_of, open_client, reported
+from storage.dynamo_client import Failed, Pace, answered, code_of, open_client, reported
 from storage.kv import Unavailable, Unsuitable
 
 DUE_INDEX = "due"
@@ -15,8 +16,10 @@ DUE_KEYS = {"due_queue_shard": "HASH", "due_at_ms": "RANGE"}
 TYPES = {"partition": "S", "sort": "S", "due_queue_shard": "S", "due_at_ms": "N"}
 READY = ("ACTIVE", "UPDATING")
 
-WAITING = {"Delay": 2, "MaxAttempts": 90}
-"""Seconds between two looks at a table that is being made, and how many there are."""
+MAX_ATTEMPTS = 5
+PAUSE_S = 2
+MAX_LOOKS = 90
+"""How often, and how many times, to look whether what is being made is ready."""
 
 
 def create_table(address: DynamoAddress) -> None:
@@ -24,23 +27,28 @@ def create_table(address: DynamoAddress) -> None:
 
     Raises `Unsuitable` if there is a table of another layout, and `Unavailable`.
     """
-    client = open_client(address)
+    client = open_client(address, max_attempts=MAX_ATTEMPTS)
     try:
         with reported():
             if _described(client, address.table) is None:
                 _create(client, address.table)
-            client.get_waiter("table_exists").wait(TableName=address.table, WaiterConfig=WAITING)
-            check_table(client, address.table)
+            client.get_waiter("table_exists").wait(
+                TableName=address.table,
+                WaiterConfig={"Delay": PAUSE_S, "MaxAttempts": MAX_LOOKS},
+            )
+            check_table(client, address.table, pace=Pace())
             _turn_expiry_on(client, address.table)
             _turn_backups_on(client, address.table)
     finally:
         client.close()
 
 
-def check_table(client: Any, table: str) -> None:
+def check_table(client: Any, table: str, *, pace: Pace) -> None:
     """Raise `Unsuitable` unless the table is there, ready and laid out as this release needs it."""
-    with reported():
-        found = _described(client, table)
+    try:
+        found = answered(lambda: _described(client, table), pace=pace)
+    except Failed as failure:
+        raise Unavailable(str(failure)) from failure
     if found is None:
         raise Unsuitable(f"there is no table {table}: run `enlarger store init`")
     wrong = _differences(found)
@@ -128,11 +136,17 @@ def _turn_expiry_on(client: Any, table: str) -> None:
 
 def _turn_backups_on(client: Any, table: str) -> None:
     """Have DynamoDB keep what a restore to any second of the last weeks needs."""
-    try:
-        client.update_continuous_backups(
-            TableName=table,
-            PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
-        )
-    except ClientError as error:
-        if code_of(error) not in ("UnknownOperationException", "InvalidAction"):
-            raise  # what only plays DynamoDB may not have it
+    for _ in range(MAX_LOOKS):
+        try:
+            client.update_continuous_backups(
+                TableName=table,
+                PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
+            )
+            return
+        except ClientError as error:
+            if code_of(error) == "UnknownOperationException":
+                return  # what only plays DynamoDB may have no backups
+            if code_of(error) != "ContinuousBackupsUnavailableException":
+                raise
+        time.sleep(PAUSE_S)  # a new table is not ready for it at once
+    raise Unavailable(f"the table {table} does not become ready for backups")

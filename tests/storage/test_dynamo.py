@@ -1,7 +1,6 @@
 """DynamoDB holds the contract of `KeyValue`, and what is its own: the table, its index, expiry."""
 
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
