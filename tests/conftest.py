@@ -14,6 +14,26 @@ for _name in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"):
     os.environ.pop(_name, None)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How often the long tests do what they do."""
+    parser.addoption("--kills", type=int, default=3, help="of a service under load")
+    parser.addoption("--races", type=int, default=1, help="of processes for one balance")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the races of processes as often as asked for."""
+    if metafunc.function.__name__ == "test_processes_never_oversell":
+        metafunc.fixturenames.append("race")
+        metafunc.parametrize("race", range(metafunc.config.getoption("--races")))
+
+
+@pytest.fixture
+def kills(pytestconfig: pytest.Config) -> int:
+    """How often a service is killed."""
+    count: int = pytestconfig.getoption("--kills")
+    return count
+
+
 @pytest.fixture(scope="session")
 def aws_endpoint() -> Iterator[str]:
     """The endpoint of DynamoDB and S3 on loopback, with credentials for it in the environment."""

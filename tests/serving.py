@@ -72,6 +72,10 @@ class Server:
         self._reader.start()
         eventually(self._answers, what="an answer of the server")
 
+    def command(self, *words: str | int) -> Any:
+        """Run an operator's command beside it, on the same settings."""
+        return enlarger(*map(str, words), "--data", self.data, env=self._settings)
+
     def kill(self) -> None:
         """kill -9."""
         assert self._process is not None
