@@ -10,20 +10,26 @@ from billing.errors import AccountUnknown
 from storage.kv import MAX_PAGE, Key, KeyValue, Put
 from storage.record import Record
 
+DEFAULT_PLAN = "self-hosted"
 DEFAULT_MAX_IN_FLIGHT = 100
 DEFAULT_DAILY_REQUESTS = 500
 _WEBHOOK_SECRET_BYTES = 32
 
 
 class Account(Record):
-    """An account as stored; its balance is in the item's counters, see `Balance`."""
+    """An account as stored; its balance is in the item's counters, see `Balance`.
+
+    Of the limits those count that `own_limits` names; `billing.plans` puts the plan's in the place
+    of the others. Accounts from before there were plans have both for their own.
+    """
 
     id: str
     name: str
     email: str
-    plan: str = "self-hosted"
+    plan: str = DEFAULT_PLAN
     max_in_flight: int
     daily_requests: int = DEFAULT_DAILY_REQUESTS
+    own_limits: tuple[str, ...] = ("max_in_flight", "daily_requests")
     webhook_secret: str
     created_at_ms: int
 
@@ -62,18 +68,24 @@ def new_account(
     name: str,
     *,
     now_ms: int,
-    max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
-    daily_requests: int = DEFAULT_DAILY_REQUESTS,
+    max_in_flight: int | None = None,
+    daily_requests: int | None = None,
 ) -> Account:
-    """A fresh account with its own id and webhook secret (Standard Webhooks' `whsec_` form)."""
+    """A fresh account with its own id and webhook secret (Standard Webhooks' `whsec_` form).
+
+    A limit that is None is the plan's.
+    """
+    said = {"max_in_flight": max_in_flight, "daily_requests": daily_requests}
+    own = {name: limit for name, limit in said.items() if limit is not None}
     account_id = f"acc_{secrets.token_hex(8)}"
     secret = base64.b64encode(secrets.token_bytes(_WEBHOOK_SECRET_BYTES)).decode()
     return Account(
         id=account_id,
         name=name,
         email=f"{account_id}@accounts.invalid",
-        max_in_flight=max_in_flight,
-        daily_requests=daily_requests,
+        max_in_flight=own.get("max_in_flight", DEFAULT_MAX_IN_FLIGHT),
+        daily_requests=own.get("daily_requests", DEFAULT_DAILY_REQUESTS),
+        own_limits=tuple(own),
         webhook_secret=f"whsec_{secret}",
         created_at_ms=now_ms,
     )

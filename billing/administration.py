@@ -4,15 +4,9 @@ import secrets
 from typing import NamedTuple
 
 from billing import keys, ledger
-from billing.accounts import (
-    DEFAULT_DAILY_REQUESTS,
-    DEFAULT_MAX_IN_FLIGHT,
-    Account,
-    Balance,
-    find_account,
-    new_account,
-)
+from billing.accounts import Account, Balance, find_account, new_account
 from billing.keys import IssuedKey, KeyState
+from billing.plans import Plans, put_on_plan
 from storage.kv import KeyValue
 
 
@@ -29,8 +23,8 @@ def open_account(
     *,
     credits: int,
     now_ms: int,
-    max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
-    daily_requests: int = DEFAULT_DAILY_REQUESTS,
+    max_in_flight: int | None = None,
+    daily_requests: int | None = None,
 ) -> OpenedAccount:
     """Open an account with its first key and `credits`, in one commit."""
     account = new_account(
@@ -39,6 +33,14 @@ def open_account(
     key = keys.issue(account.id, "default", now_ms=now_ms)
     kv.commit(*ledger.opening(account, credits=credits, now_ms=now_ms), *key.changes)
     return OpenedAccount(account, key)
+
+
+def set_plan(
+    kv: KeyValue, account_id: str, *, plan: str, plans: Plans, **own_limits: int
+) -> Account:
+    """Put an account on a plan; besides `own_limits` it has the plan's. The account afterwards."""
+    kv.commit(put_on_plan(kv, account_id, plan=plan, plans=plans, **own_limits))
+    return find_account(kv, account_id)[0]
 
 
 def create_key(kv: KeyValue, account_id: str, *, name: str, now_ms: int) -> IssuedKey:

@@ -8,6 +8,9 @@ BillingError
 ├── CapReached           a cap of the key's own
 ├── TooManyInFlight      the account's limit of unfinished jobs is reached
 ├── RateLimited          the day's requests are used up
+├── TooManyRequests      a key asks too often within a minute
+├── OverMaxCredits       dearer than the request said it may be
+├── PlanUnknown          an operator named a plan that does not exist
 ├── AccountUnknown       an operator named an account that does not exist
 └── OutputTooLarge       larger than the price list goes
 """
@@ -60,6 +63,31 @@ class RateLimited(BillingError):
         super().__init__()
         self.limit = limit
         self.resets_at_ms = resets_at_ms
+
+
+class TooManyRequests(BillingError):
+    """Too many requests"""
+
+    def __init__(self, *, limit: int, wait_s: int, resets_in_s: int) -> None:
+        super().__init__(
+            f"Rate limit exceeded. Limit: {limit}/minute. Try again in {wait_s} seconds"
+        )
+        self.limit = limit
+        self.wait_s = wait_s
+        self.resets_in_s = resets_in_s
+
+
+class OverMaxCredits(BillingError):
+    """The job costs more than it may"""
+
+    def __init__(self, *, required: int, most: int) -> None:
+        super().__init__(f"This job costs {required} credits; maxCredits allows {most}")
+        self.required = required
+        self.most = most
+
+
+class PlanUnknown(BillingError):
+    """No such plan"""
 
 
 class AccountUnknown(BillingError):
