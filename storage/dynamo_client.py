@@ -17,11 +17,10 @@ from botocore.exceptions import (
     ProxyConnectionError,
     SSLError,
 )
-from botocore.loaders import create_loader
 from botocore.parsers import ResponseParserError
-from botocore.session import get_session
 
 from storage.addresses import DynamoAddress
+from storage.aws import new_session
 from storage.kv import Unavailable, Unsuitable
 
 CONNECT_TIMEOUT_S = 2.0
@@ -57,9 +56,6 @@ TELLING = {"AccessDeniedException", "ResourceNotFoundException", "ValidationExce
 NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
 LOST = (HTTPClientError, IncompleteReadError, ResponseParserError, SSLError)
 FAILURES = (BotoCoreError, ClientError, ResponseParserError)
-
-_DESCRIPTIONS = create_loader()
-"""What the library reads of its own files to make a client: done once for all clients."""
 
 
 def _now_s() -> float:
@@ -108,13 +104,12 @@ class Fault(NamedTuple):
 def open_client(
     address: DynamoAddress, *, read_timeout_s: float = READ_TIMEOUT_S, max_attempts: int = 1
 ) -> Any:
-    """A client by botocore, on which boto3 stands; safe from threads.
+    """A client by botocore; safe from threads.
 
     It sends a request up to `max_attempts` times where sending it again may help. Raises
     `Unsuitable` if it does not know where to go, or who it is.
     """
-    session = get_session()
-    session.register_component("data_loader", _DESCRIPTIONS)
+    session = new_session()
     try:
         region = address.region or session.get_config_variable("region")
         if region is None:
@@ -223,7 +218,7 @@ def _judged_reasons(reasons: list[dict[str, Any]], told: str) -> Fault:
 
 
 def _pause_s(tried: int, fault: Fault, fraction: float) -> float:
-    longest_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (tried - 1))
+    longest_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * float(2 ** (tried - 1)))
     return fault.least_pause_s + longest_s * fraction
 
 
