@@ -16,6 +16,8 @@ PATIENCE_S = 30
 SLOW_S = 0.05
 COMMIT = "TransactWriteItems"
 BATCH = "BatchGetItem"
+QUERY = "Query"
+INDEX_QUERY = "Query of an index"
 
 
 class Fault(Enum):
@@ -32,10 +34,11 @@ class Fault(Enum):
     CONFLICT = "it is cancelled by another transaction"
     THROTTLED = "it is throttled"
     UNDONE = "only its first item is read"
+    STALE = "the index answers as it did when it was last asked the same undisturbed"
 
     def suits(self, operation: str) -> bool:
         """Whether it can happen to such a call."""
-        only = {Fault.CONFLICT: COMMIT, Fault.UNDONE: BATCH}
+        only = {Fault.CONFLICT: COMMIT, Fault.UNDONE: BATCH, Fault.STALE: INDEX_QUERY}
         return only.get(self, operation) == operation
 
 
@@ -59,6 +62,7 @@ class FaultProxy:
         self.disturb: Disturb = lambda _: None
         if seed is not None:
             self.disturb = _one_in(every, random.Random(seed))
+        self._index: dict[bytes, _Answer] = {}
         self._changed = threading.Condition()
         self._under_way = 0
         self._server = _server(self, urlsplit(upstream).netloc)
@@ -156,6 +160,8 @@ def _server(proxy: FaultProxy, upstream: str) -> ThreadingHTTPServer:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             operation = self.headers["X-Amz-Target"].rpartition(".")[2]
+            if operation == QUERY and b'"IndexName"' in body:
+                operation = INDEX_QUERY
             with proxy._call(operation, body) as fault:
                 try:
                     self._serve(body, fault)
@@ -165,7 +171,12 @@ def _server(proxy: FaultProxy, upstream: str) -> ThreadingHTTPServer:
         def _serve(self, body: bytes, fault: Fault | None) -> None:
             match fault:
                 case None:
-                    self._answer(self._made(body))
+                    answer = self._made(body)
+                    if b'"IndexName"' in body:
+                        proxy._index[body] = answer
+                    self._answer(answer)
+                case Fault.STALE:
+                    self._answer(proxy._index.get(body) or self._made(body))
                 case Fault.DROPPED:
                     self._made(body)
                     self.close_connection = True

@@ -196,7 +196,8 @@ def test_what_the_service_refuses_is_unavailable_in_its_words(
     create_table(address)
     store = DynamoKeyValue(address, clock=Clock())
     client.delete_table(TableName=address.table)
-    for call in (lambda: store.get(A), lambda: store.commit(Put(A, {}))):
+    calls: list[Callable[[], object]] = [lambda: store.get(A), lambda: store.commit(Put(A, {}))]
+    for call in calls:
         with pytest.raises(Unavailable, match=r"ResourceNotFoundException to \w+: "):
             call()
     store.close()

@@ -20,13 +20,14 @@ from storage.kv import (
     Conflict,
     Delete,
     Due,
+    Item,
     Key,
     Put,
     StoreError,
     Unavailable,
     Unknown,
 )
-from tests.faults import BATCH, Fault, FaultProxy
+from tests.faults import BATCH, INDEX_QUERY, Fault, FaultProxy
 
 A = Key("p", "a")
 B = Key("p", "b")
@@ -287,6 +288,23 @@ def test_items_that_every_batch_leaves_out_are_unavailable(
         store.due("q", until_ms=99, limit=99)
 
 
+def test_an_index_that_lags_shows_nothing_that_is_past(
+    proxy: FaultProxy, store: DynamoKeyValue
+) -> None:
+    store.commit(*(Put(Key("p", sort), {}, due=Due("q", at)) for at, sort in enumerate("abcd")))
+    assert [item.key.sort for item in store.due("q", until_ms=9, limit=2)] == ["a", "b"]
+    moved, gone, put_off = (_read(store, sort) for sort in "abc")
+    store.commit(
+        Put(moved.key, {"n": 2}, replaces=moved.version, due=Due("other", 0)),
+        Delete(gone.key, replaces=gone.version),
+        Put(put_off.key, {"n": 2}, replaces=put_off.version, due=Due("q", 8)),
+    )
+    proxy.always(Fault.STALE, INDEX_QUERY)
+    found = store.due("q", until_ms=9, limit=2)
+    assert [(item.key.sort, item.due) for item in found] == [("d", Due("q", 3)), ("c", Due("q", 8))]
+    assert [item.key.sort for item in store.due("q", until_ms=9, limit=1)] == ["d"]
+
+
 def test_a_race_through_disturbances_sells_each_credit_once(
     table: DynamoAddress, namespace: str, direct: DynamoKeyValue
 ) -> None:
@@ -318,6 +336,12 @@ def failure(call: Callable[..., object], *arguments: object) -> StoreError:
     with pytest.raises(StoreError) as failed:
         call(*arguments)
     return failed.value
+
+
+def _read(store: DynamoKeyValue, sort: str) -> Item:
+    item = store.get(Key("p", sort))
+    assert item is not None
+    return item
 
 
 def hasty() -> Pace:
