@@ -54,7 +54,9 @@ class Customers:
                 continue
             if answer.status_code == 402:
                 return
-            assert answer.status_code in (202, 503), answer.text
+            assert answer.status_code in (202, 429, 503), answer.text
+            if answer.status_code == 429:  # enough are unfinished: the engine is slower to start
+                self._is_over.wait(0.05)
             if answer.status_code == 202:
                 with self._enough:
                     self.accepted.append(answer.json()["jobId"])
