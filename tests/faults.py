@@ -61,7 +61,7 @@ class FaultProxy:
         self.bodies: list[dict[str, Any]] = []
         self.disturb: Disturb = lambda _: None
         if seed is not None:
-            self.disturb = _one_in(every, random.Random(seed))
+            self.disturb = one_in(every, seed=seed)
         self._index: dict[bytes, _Answer] = {}
         self._changed = threading.Condition()
         self._under_way = 0
@@ -123,7 +123,10 @@ class _Answer(NamedTuple):
     body: bytes
 
 
-def _one_in(every: int, chance: random.Random) -> Disturb:
+def one_in(every: int, *, seed: int) -> Disturb:
+    """Disturbs one call in `every`, by any fault that suits it."""
+    chance = random.Random(seed)
+
     def disturb(operation: str) -> Fault | None:
         if chance.randrange(every):
             return None
