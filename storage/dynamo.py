@@ -297,10 +297,7 @@ def _at_ms(item: Item) -> int:
 def _is_for_good(refused: Change) -> bool:
     """Whether a condition that did not hold never will: a version that is past does not return."""
     match refused:
-        case Put() | Check():
-            version = refused.replaces if isinstance(refused, Put) else refused.version
-            return version is not None
-        case Add():
+        case Add() | Put(replaces=None) | Check(version=None):
             return False
         case _:
             return True

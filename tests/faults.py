@@ -32,13 +32,19 @@ class Fault(Enum):
     FAILED_BEFORE = "it is answered with 500 and not made"
     FAILED_AFTER = "it is made and answered with 500"
     CONFLICT = "it is cancelled by another transaction"
+    IN_PROGRESS = "it is made, and said to be under way still"
     THROTTLED = "it is throttled"
     UNDONE = "only its first item is read"
     STALE = "the index answers as it did when it was last asked the same undisturbed"
 
     def suits(self, operation: str) -> bool:
         """Whether it can happen to such a call."""
-        only = {Fault.CONFLICT: COMMIT, Fault.UNDONE: BATCH, Fault.STALE: INDEX_QUERY}
+        only = {
+            Fault.CONFLICT: COMMIT,
+            Fault.IN_PROGRESS: COMMIT,
+            Fault.UNDONE: BATCH,
+            Fault.STALE: INDEX_QUERY,
+        }
         return only.get(self, operation) == operation
 
 
@@ -145,6 +151,7 @@ def _json(told: dict[str, Any]) -> bytes:
 
 
 FAILED = _refusal(500, "InternalServerError")
+IN_PROGRESS = _refusal(400, "TransactionInProgressException")
 THROTTLED = _refusal(400, "ThrottlingException")
 
 
@@ -205,6 +212,9 @@ def _server(proxy: FaultProxy, upstream: str) -> ThreadingHTTPServer:
                     self._answer(FAILED)
                 case Fault.CONFLICT:
                     self._answer(_cancelled(body))
+                case Fault.IN_PROGRESS:
+                    self._made(body)
+                    self._answer(IN_PROGRESS)
                 case Fault.THROTTLED:
                     self._answer(THROTTLED)
                 case Fault.UNDONE:

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from storage.addresses import DynamoAddress
 from storage.contract.key_value_case import Clock, counters_of
 from storage.dynamo import DynamoKeyValue
-from storage.dynamo_client import MAX_TRIES, PATIENCE_S, Pace
+from storage.dynamo_client import IN_PROGRESS_PAUSE_S, MAX_TRIES, PATIENCE_S, Pace
 from storage.dynamo_table import create_table
 from storage.kv import (
     Add,
@@ -42,7 +42,7 @@ READS = {"GetItem", "Query"}
 OF_READS = [fault for fault in Fault if fault.suits("GetItem")]
 OF_COMMITS = [fault for fault in Fault if fault.suits("TransactWriteItems")]
 UNANSWERED = [fault for fault in OF_READS if fault not in (Fault.SLOW, Fault.DOUBLED)]
-LOSES_ANSWER = [Fault.DROPPED, Fault.LATE_ANSWER, Fault.FAILED_AFTER]
+LOSES_ANSWER = [Fault.DROPPED, Fault.LATE_ANSWER, Fault.FAILED_AFTER, Fault.IN_PROGRESS]
 
 
 @pytest.fixture(scope="module")
@@ -258,6 +258,18 @@ def test_pauses_grow_at_random_up_to_their_limit(
     assert pauses_s[:4] == [0.0125, 0.025, 0.05, 0.1]
     assert pauses_s[-1] == 0.5
     assert len(pauses_s) == MAX_TRIES - 1
+
+
+def test_a_commit_under_way_is_given_the_seconds_in_which_it_is_taken_up(
+    proxy: FaultProxy, table: DynamoAddress, namespace: str
+) -> None:
+    pauses_s: list[float] = []
+    pace = Pace(fraction=lambda: 0.0, sleep=pauses_s.append, now_s=lambda: sum(pauses_s))
+    store = disturbed(table, proxy, namespace, pace=pace)
+    proxy.always(Fault.IN_PROGRESS)
+    store.commit(Put(A, {}))
+    store.close()
+    assert 6 < sum(pauses_s) <= PATIENCE_S + IN_PROGRESS_PAUSE_S
 
 
 def test_a_token_used_for_two_commits_is_a_defect(table: DynamoAddress, namespace: str) -> None:
