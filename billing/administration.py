@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 from billing import keys, ledger
 from billing.accounts import Account, Balance, find_account, new_account
+from billing.errors import TooManyPromotions
 from billing.keys import IssuedKey, KeyState
 from billing.plans import Plans, put_on_plan
+from billing.promotions import MAX_PROMOTIONS, Promotion, promoted, promotions_of
 from storage.kv import KeyValue
 
 
@@ -59,6 +61,26 @@ def set_key_state(kv: KeyValue, account_id: str, *, key_id: str, state: KeyState
 def grant_credits(kv: KeyValue, account_id: str, *, credits: int, now_ms: int) -> Balance:
     """Give an account credits, and return its balance afterwards."""
     find_account(kv, account_id)
-    cause = f"operator-{secrets.token_hex(8)}"
-    kv.commit(*ledger.grant(account_id, cause, credits=credits, now_ms=now_ms))
+    kv.commit(*ledger.grant(account_id, _new_cause(), credits=credits, now_ms=now_ms))
     return find_account(kv, account_id)[1]
+
+
+def grant_promotion(
+    kv: KeyValue, account_id: str, *, credits: int, expires_at_ms: int | None, now_ms: int
+) -> Balance:
+    """Give an account promotional credits, and return its balance afterwards.
+
+    Raises `TooManyPromotions` if it has `MAX_PROMOTIONS` that are not over.
+    """
+    find_account(kv, account_id)
+    if len(promotions_of(kv, account_id)) >= MAX_PROMOTIONS:
+        raise TooManyPromotions(f"An account may have {MAX_PROMOTIONS} promotions at a time")
+    promotion = Promotion(
+        account_id=account_id, cause=_new_cause(), credits=credits, expires_at_ms=expires_at_ms
+    )
+    kv.commit(*promoted(promotion, now_ms=now_ms))
+    return find_account(kv, account_id)[1]
+
+
+def _new_cause() -> str:
+    return f"operator-{secrets.token_hex(8)}"

@@ -6,6 +6,7 @@ BillingError
 ├── KeyInactive          a paused key
 ├── InsufficientCredits  the balance does not cover the price
 ├── CapReached           a cap of the key's own
+├── TooManyPromotions    an operator gave an account too many
 ├── TooManyInFlight      the account's limit of unfinished jobs is reached
 ├── RateLimited          the day's requests are used up
 ├── TooManyRequests      a key asks too often within a minute
@@ -46,6 +47,10 @@ class InsufficientCredits(BillingError):
 
 class CapReached(BillingError):
     """A spending cap of this key is reached"""
+
+
+class TooManyPromotions(BillingError):
+    """This account has too many promotions"""
 
 
 class TooManyInFlight(BillingError):

@@ -18,12 +18,20 @@ from billing.accounts import (
     all_account_ids,
     find_account,
 )
-from billing.administration import create_key, grant_credits, open_account, set_key_state
+from billing.administration import (
+    create_key,
+    grant_credits,
+    grant_promotion,
+    open_account,
+    set_key_state,
+)
 from billing.keys import IssuedKey, KeyState
+from handlers.settings import SettingsError
 from handlers.stores import Data, Stores
 from jobs.ids import system_clock
 
 MAX_ACCOUNTS_LISTED = 1000
+DAY_MS = 24 * 60 * 60 * 1000
 
 AccountId = Annotated[str, typer.Option("--account", help="The account's id, acc_…")]
 AccountArgument = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's id, acc_…")]
@@ -154,11 +162,27 @@ class Administration:
         self,
         account: AccountArgument,
         credits: Annotated[int, typer.Argument(min=1)],
+        promotional: Annotated[
+            bool, typer.Option("--promotional", help="Given for nothing; spent first.")
+        ] = False,
+        expires_days: Annotated[
+            int | None,
+            typer.Option(min=1, max=3650, help="Promotional credits only: for how many days."),
+        ] = None,
         data: Data = None,
     ) -> None:
         """Give an account credits, and print its balance."""
+        if expires_days is not None and not promotional:
+            raise SettingsError("--expires-days is for --promotional credits: others never expire")
+        now_ms = system_clock()
         with self.stores.existing(data) as kv:
-            balance = grant_credits(kv, account, credits=credits, now_ms=system_clock())
+            if promotional:
+                until_ms = None if expires_days is None else now_ms + expires_days * DAY_MS
+                balance = grant_promotion(
+                    kv, account, credits=credits, expires_at_ms=until_ms, now_ms=now_ms
+                )
+            else:
+                balance = grant_credits(kv, account, credits=credits, now_ms=now_ms)
         _print(_shown_balance(account, balance))
 
     def balance(self, account: AccountArgument, data: Data = None) -> None:

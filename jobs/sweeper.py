@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
+from billing.promotions import PROMOTIONS, expire
 from jobs.dispatch import Dispatcher
 from jobs.endings import Endings
 from jobs.ids import Clock
@@ -62,7 +63,11 @@ class Sweeper:
         """Delete some of what is past its time; how much there was of it, up to the limits."""
         files = self._each(RETENTION, self._tidy)
         uploads = self._each(UPLOADS_QUEUE, self.uploads.forget)
-        return files + uploads + self.kv.purge(limit=MAX_PER_QUEUE)
+        promotions = self._each(PROMOTIONS, self._expire)
+        return files + uploads + promotions + self.kv.purge(limit=MAX_PER_QUEUE)
+
+    def _expire(self, item: Item) -> None:
+        expire(self.kv, item, now_ms=self.clock())
 
     def _each(self, queue: str, see_to: Callable[[Item], None]) -> int:
         due = self.kv.due(queue, until_ms=self.clock(), limit=MAX_PER_QUEUE)
