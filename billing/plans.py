@@ -76,6 +76,10 @@ class Plans(BaseModel):
         return account.model_copy(update=changes)
 
 
+SELF_HOSTED = Plans()
+"""The one plan that there is where an operator names no other."""
+
+
 def put_on_plan(
     kv: KeyValue, account_id: str, *, plan: str, plans: Plans, **own_limits: int
 ) -> Put:

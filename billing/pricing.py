@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from billing.errors import OutputTooLarge
+from billing.errors import OutputTooLarge, OverMaxCredits
 
 
 class Tier(BaseModel):
@@ -64,3 +64,9 @@ class Prices(BaseModel):
     def vicsee(self, factor: int) -> int:
         """Credits for a VicSee task of that factor (1, 2, 4 or 8)."""
         return self.vicsee_credits[factor]
+
+
+def check_max_credits(price_credits: int, max_credits: int | None) -> None:
+    """Raise `OverMaxCredits` if a price is above what the request said it may be."""
+    if max_credits is not None and price_credits > max_credits:
+        raise OverMaxCredits(required=price_credits, most=max_credits)

@@ -2,19 +2,20 @@
 
 import base64
 import binascii
-from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response, Security, UploadFile
+from fastapi import APIRouter, Depends, Query, Request, Response, Security, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from billing.accounts import find_account
 from billing.keys import Caller
 from handlers.apiframe_errors import ANSWERS
 from handlers.apiframe_wire import (
+    ClarityParams,
     JobDetails,
     JobPage,
     KeyInfo,
@@ -23,6 +24,7 @@ from handlers.apiframe_wire import (
     Problem,
     Submitted,
     Team,
+    TopazParams,
     TopazUpscale,
     UploadInfo,
     UpscaleRequest,
@@ -35,7 +37,10 @@ from handlers.credits import credits_notice
 from handlers.idempotency import request_name, tell_replay
 from handlers.offers import offered
 from handlers.parts import OPENAPI, create_part
-from handlers.terms import clarity_terms, topaz_terms
+from handlers.quotes import add_apiframe_quotes
+from handlers.rates import RateFields, count_request
+from handlers.statements import add_statements
+from handlers.terms import apiframe_pricing, within
 from jobs.errors import JobUnknown
 from jobs.ids import iso_utc
 from jobs.job import Job, Webhook
@@ -58,6 +63,7 @@ REFUSED: dict[int | str, dict[str, Any]] = {
 def let_in(request: Request) -> None:
     """Only callers with an active key come in."""
     request.state.caller = apiframe_caller(request)
+    count_request(request, request.state.caller)
 
 
 guarded = APIRouter(
@@ -68,9 +74,9 @@ guarded = APIRouter(
 open_to_all = APIRouter(responses={"4XX": {"model": Problem}})
 
 
-def create_apiframe(services: Services) -> FastAPI:
+def create_apiframe(services: Services) -> ASGIApp:
     """The app to be mounted at `/v2`."""
-    return create_part(
+    app = create_part(
         services,
         guarded,
         open_to_all,
@@ -80,6 +86,7 @@ def create_apiframe(services: Services) -> FastAPI:
         version="2",
         openapi_url=OPENAPI,
     )
+    return RateFields(app)
 
 
 @guarded.post("/images/upscale", status_code=202)
@@ -93,34 +100,25 @@ def upscale(
     """Submit a picture. Its credits are taken now, and given back in full if the job fails."""
     said = body.root
     if isinstance(said, TopazUpscale):
-        image, params = said.topazUpscaleParams.image, said.topazUpscaleParams.model_dump()
-        terms = partial(
-            topaz_terms,
-            said.topazUpscaleParams,
-            prices=services.prices,
-            treatment=services.treatment,
-        )
+        params: TopazParams | ClarityParams = said.topazUpscaleParams
     else:
-        image, params = said.clarityUpscaleParams.image, said.clarityUpscaleParams.model_dump()
-        terms = partial(
-            clarity_terms,
-            said.clarityUpscaleParams,
-            prices=services.prices,
-            treatment=services.treatment,
-            new_seed=services.new_seed,
-        )
+        params = said.clarityUpscaleParams
     order = Order(
         caller=caller,
-        source_url=image,
-        said={name: value for name, value in params.items() if value is not None}
-        | {"image": shown(image)},
-        terms=terms,
+        source_url=params.image,
+        said={name: value for name, value in params.model_dump().items() if value is not None}
+        | {"image": shown(params.image)},
+        terms=within(apiframe_pricing(params, services), said.maxCredits),
         webhook=_webhook(said.webhookUrl, said.webhookEvents, services),
         request=request,
     )
     accepted = services.submissions.submit(order)
     tell_replay(accepted, response)
     return Submitted(jobId=str(accepted.job.id), status=accepted.job.status.upper())
+
+
+add_apiframe_quotes(guarded)
+add_statements(guarded)
 
 
 @guarded.get("/jobs/{job_id}")
@@ -180,7 +178,7 @@ def me(caller: CallerOf, services: ServicesOf) -> Me:
             name=account.name,
             plan=account.plan,
             credits=balance.spendable,
-            maxConcurrentJobs=account.max_in_flight,
+            maxConcurrentJobs=services.plans.applied(account).max_in_flight,
             customerId=None,
         ),
         apiKey=KeyInfo(id=caller.key.id, name=caller.key.name, prefix=caller.key.prefix),

@@ -40,12 +40,17 @@ def _path(problem: Mapping[str, Any]) -> str:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    refusal = refusal_of(error)
-    body: dict[str, Any] = {"error": refusal.apiframe_message or str(error)}
+    status = refusal_of(error).apiframe
+    body: dict[str, Any] = {"error": told(error)}
     if isinstance(error, InsufficientCredits):
         body |= {"creditsRequired": error.required, "creditsAvailable": error.available}
-    headers = retry_after(error, refusal.apiframe, clock=request.app.state.services.clock)
-    return JSONResponse(body, refusal.apiframe, headers=headers)
+    headers = retry_after(error, status, clock=request.app.state.services.clock)
+    return JSONResponse(body, status, headers=headers)
+
+
+def told(error: Exception) -> str:
+    """A refusal in words."""
+    return refusal_of(error).apiframe_message or str(error)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

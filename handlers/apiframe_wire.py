@@ -14,6 +14,7 @@ from jobs.retention import is_expired
 
 MAX_PROMPT_CHARS = 2000
 MAX_SEED = 2**53 - 1
+MAX_CREDITS = 2**53 - 1
 
 Topaz = Literal["topaz-image-upscale"]
 Clarity = Literal["clarity-upscale"]
@@ -48,10 +49,15 @@ TopazFactor = Annotated[Literal[1, 2, 4, 6], BeforeValidator(_number)]
 ClarityFactor = Annotated[Literal[1, 2, 4, 8], BeforeValidator(_number)]
 
 
-class TopazParams(_Said):
-    """`topazUpscaleParams`: the faithful enlargement."""
+MaxCredits = Annotated[
+    int | None,
+    Field(ge=1, le=MAX_CREDITS, description="Above this price the request is refused with a 402"),
+]
 
-    image: Image
+
+class TopazKnobs(_Said):
+    """How the faithful enlargement is to be made."""
+
     upscale_factor: TopazFactor = 2
     model_type: Literal[
         "standard-v2", "low-res-v2", "cgi", "high-fidelity-v2", "text-refine", "redefine"
@@ -63,10 +69,15 @@ class TopazParams(_Said):
     seed: Seed | None = None
 
 
-class ClarityParams(_Said):
-    """`clarityUpscaleParams`: the creative enlargement."""
+class TopazParams(TopazKnobs):
+    """`topazUpscaleParams`: the faithful enlargement."""
 
     image: Image
+
+
+class ClarityKnobs(_Said):
+    """How the creative enlargement is to be made."""
+
     prompt: Prompt = "masterpiece, best quality, highres"
     negative_prompt: Prompt = "worst quality, low quality, normal quality"
     scale_factor: ClarityFactor = 2
@@ -79,19 +90,28 @@ class ClarityParams(_Said):
     seed: Seed | None = None
 
 
-class _Upscale(_Said):
+class ClarityParams(ClarityKnobs):
+    """`clarityUpscaleParams`: the creative enlargement."""
+
+    image: Image
+
+
+class Wishes(_Said):
+    """What is said beside the params."""
+
+    maxCredits: MaxCredits = None
     webhookUrl: Annotated[str, Field(max_length=MAX_URL_CHARS)] | None = None
     webhookEvents: Annotated[list[WebhookEvent], Field(min_length=1, max_length=20)] | None = None
 
 
-class TopazUpscale(_Upscale):
+class TopazUpscale(Wishes):
     """A faithful enlargement."""
 
     model: Topaz
     topazUpscaleParams: TopazParams
 
 
-class ClarityUpscale(_Upscale):
+class ClarityUpscale(Wishes):
     """A creative enlargement."""
 
     model: Clarity

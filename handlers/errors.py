@@ -14,8 +14,10 @@ from billing.errors import (
     KeyFormatInvalid,
     KeyInactive,
     KeyUnknown,
+    OverMaxCredits,
     RateLimited,
     TooManyInFlight,
+    TooManyRequests,
 )
 from billing.errors import OutputTooLarge as PricedOutputTooLarge
 from handlers.auth import AuthorizationInvalid, AuthorizationMissing, KeyMissing
@@ -67,8 +69,10 @@ REFUSALS: dict[type[Exception], Refusal] = {
     KeyInactive: Refusal(403, 401, "INVALID_API_KEY", vicsee_message="Invalid or inactive API key"),
     InsufficientCredits: Refusal(402, 402, "INSUFFICIENT_CREDITS"),
     CapReached: Refusal(402, 402, "CAP_REACHED"),
+    OverMaxCredits: Refusal(402, 402, "OVER_MAX_CREDITS"),
     TooManyInFlight: Refusal(429, 429, "RATE_LIMITED"),
     RateLimited: Refusal(429, 429, "RATE_LIMITED"),
+    TooManyRequests: Refusal(429, 429, "RATE_LIMITED"),
     PricedOutputTooLarge: Refusal(400, 422, "OUTPUT_TOO_LARGE"),
     BillingError: Refusal(400, 400, "BILLING_ERROR"),
     OutputTooLarge: Refusal(400, 422, "OUTPUT_TOO_LARGE"),
@@ -104,6 +108,8 @@ def retry_after(error: Exception, status: int, *, clock: Clock) -> dict[str, str
     wait_s = RETRY_AFTER_S
     if isinstance(error, RateLimited):
         wait_s = max((error.resets_at_ms - clock()) // 1000 + 1, 1)
+    if isinstance(error, TooManyRequests):
+        wait_s = error.wait_s
     return {"Retry-After": str(wait_s)}
 
 

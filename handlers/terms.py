@@ -1,10 +1,11 @@
 """From what a dialect said to what the engine will do and what it costs: said becomes resolved."""
 
 from collections.abc import Callable
+from functools import partial
 
 from billing.errors import OutputTooLarge
-from billing.pricing import Prices
-from handlers.apiframe_wire import ClarityParams, TopazParams
+from billing.pricing import Prices, check_max_credits
+from handlers.apiframe_wire import ClarityKnobs, TopazKnobs
 from inference.catalogue import CLARITY, TOPAZ
 from inference.images import MAX_SIDE_PX, ImageInfo, check_fits, output_size
 from inference.params import (
@@ -15,6 +16,7 @@ from inference.params import (
     Treatment,
     UpscaleParams,
 )
+from jobs.services import Services
 from jobs.submission import Terms
 
 MAX_CREATIVE_PIXELS = 2**26
@@ -24,8 +26,38 @@ VICSEE_MAX_SIDE_PX = 20_000
 """VicSee's limit of the output's longer side; 20,000 itself passes."""
 
 
+Pricing = Callable[[ImageInfo], Terms]
+"""Resolves and prices what was said for a picture: a submission's and a quote's are the same."""
+
+
+def apiframe_pricing(said: TopazKnobs | ClarityKnobs, services: Services) -> Pricing:
+    """Apiframe's pricing of what was said."""
+    prices, treatment = services.prices, services.treatment
+    if isinstance(said, TopazKnobs):
+        return partial(topaz_terms, said, prices=prices, treatment=treatment)
+    return partial(
+        clarity_terms, said, prices=prices, treatment=treatment, new_seed=services.new_seed
+    )
+
+
+def vicsee_pricing(factor: Factor, services: Services) -> Pricing:
+    """VicSee's pricing of a factor."""
+    return partial(vicsee_terms, factor, prices=services.prices, treatment=services.treatment)
+
+
+def within(pricing: Pricing, max_credits: int | None) -> Pricing:
+    """The same pricing, which raises `OverMaxCredits` above what the request said."""
+
+    def priced(info: ImageInfo) -> Terms:
+        terms = pricing(info)
+        check_max_credits(terms.price_credits, max_credits)
+        return terms
+
+    return priced
+
+
 def topaz_terms(
-    said: TopazParams, info: ImageInfo, *, prices: Prices, treatment: Treatment
+    said: TopazKnobs, info: ImageInfo, *, prices: Prices, treatment: Treatment
 ) -> Terms:
     """Apiframe's Topaz: priced by the output's megapixels."""
     params = UpscaleParams(
@@ -42,14 +74,14 @@ def topaz_terms(
     return Terms(params, price_credits)
 
 
-def _faces(said: TopazParams) -> FaceParams | None:
+def _faces(said: TopazKnobs) -> FaceParams | None:
     if not said.face_enhance:
         return None
     return FaceParams(strength=said.face_enhance_strength, creativity=said.face_enhance_creativity)
 
 
 def clarity_terms(
-    said: ClarityParams,
+    said: ClarityKnobs,
     info: ImageInfo,
     *,
     prices: Prices,

@@ -1,7 +1,6 @@
 """The VicSee dialect: the routes under `/api/v1`."""
 
-from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response, Security
@@ -11,15 +10,24 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from billing import quota
-from billing.accounts import DEFAULT_DAILY_REQUESTS, find_account
+from billing.accounts import Account, find_account
 from billing.keys import Caller
 from billing.quota import Quota
 from handlers import vicsee_wire as wire
-from handlers.auth import CallerOf, ServicesOf, guarded_route, services_of, vicsee_caller
+from handlers.auth import (
+    CallerOf,
+    LetIn,
+    ServicesOf,
+    guarded_route,
+    services_of,
+    vicsee_caller,
+)
 from handlers.files import streamed
 from handlers.idempotency import request_name, tell_replay
 from handlers.parts import OPENAPI, create_part
-from handlers.terms import VICSEE_MAX_SIDE_PX, vicsee_terms
+from handlers.quotes import add_vicsee_quotes
+from handlers.rates import RateFields, count_request
+from handlers.terms import VICSEE_MAX_SIDE_PX, vicsee_pricing, within
 from handlers.vicsee_errors import ANSWERS
 from handlers.vicsee_wire import Envelope
 from inference.catalogue import TOPAZ
@@ -38,24 +46,44 @@ Request_ = Annotated[RequestName | None, Depends(request_name)]
 
 def let_in(request: Request) -> None:
     """Only callers with an active key and requests left today come in. Polls do not count."""
-    caller = vicsee_caller(request)
+    account = _known(request)
     services = services_of(request)
-    account, _ = find_account(services.kv, caller.account_id)
-    now_ms = services.clock()
-    request.state.caller = caller
-    request.state.quota = quota.quota_of(services.kv, account, now_ms=now_ms)
     if request.method == "POST":
+        now_ms = services.clock()
         request.state.quota = quota.count_request(services.kv, account, now_ms=now_ms)
 
 
-guarded = APIRouter(
-    route_class=guarded_route(let_in),
-    dependencies=[Security(HTTPBearer(auto_error=False))],
-    responses={
-        status: {"model": wire.Failed}
-        for status in (400, 401, 402, 403, 404, 422, 429, 500, 502, 503)
-    },
-)
+def let_in_uncounted(request: Request) -> None:
+    """Only callers with an active key come in, whatever is left of their day."""
+    _known(request)
+
+
+def _known(request: Request) -> Account:
+    caller = vicsee_caller(request)
+    services = services_of(request)
+    account = services.plans.applied(find_account(services.kv, caller.account_id)[0])
+    request.state.caller = caller
+    request.state.quota = quota.quota_of(services.kv, account, now_ms=services.clock())
+    count_request(request, caller)
+    return account
+
+
+REFUSED: dict[int | str, dict[str, Any]] = {
+    status: {"model": wire.Failed} for status in (400, 401, 402, 403, 404, 422, 429, 500, 502, 503)
+}
+
+
+def _guarded(let_in: LetIn) -> APIRouter:
+    return APIRouter(
+        route_class=guarded_route(let_in),
+        dependencies=[Security(HTTPBearer(auto_error=False))],
+        responses=REFUSED,
+    )
+
+
+guarded = _guarded(let_in)
+uncounted = _guarded(let_in_uncounted)
+add_vicsee_quotes(uncounted)
 open_to_all = APIRouter(responses={422: {"model": wire.Failed}})
 
 
@@ -64,13 +92,14 @@ def create_vicsee(services: Services) -> ASGIApp:
     app = create_part(
         services,
         guarded,
+        uncounted,
         open_to_all,
         answers=ANSWERS,
         title="Enlarger: the VicSee dialect",
         version="1",
         openapi_url=OPENAPI,
     )
-    return RateHeaders(app, services)  # outside of all, so that a 500 has them as well
+    return RateHeaders(RateFields(app), services)  # outside of all, so that a 500 has them as well
 
 
 class RateHeaders:
@@ -85,7 +114,8 @@ class RateHeaders:
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                full = quota.full_quota(DEFAULT_DAILY_REQUESTS, now_ms=self._services.clock())
+                limit = self._services.plans.default.daily_requests
+                full = quota.full_quota(limit, now_ms=self._services.clock())
                 left: Quota = state.get("quota", full)
                 headers = MutableHeaders(scope=message)
                 headers["X-RateLimit-Limit"] = str(left.limit)
@@ -187,9 +217,7 @@ def _order(
         caller=caller,
         source_url=said.image_url,
         said={"image_url": shown(said.image_url), "upscale_factor": str(said.upscale_factor)},
-        terms=partial(
-            vicsee_terms, said.upscale_factor, prices=services.prices, treatment=services.treatment
-        ),
+        terms=within(vicsee_pricing(said.upscale_factor, services), said.max_credits),
         request=request,
     )
 

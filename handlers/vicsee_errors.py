@@ -7,17 +7,28 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from billing.errors import InsufficientCredits, RateLimited
+from billing.errors import InsufficientCredits, OverMaxCredits, RateLimited
 from handlers.errors import ROOTS, Answers, BodyTooLarge, refusal_of, retry_after
 from handlers.vicsee_wire import MAX_UPLOAD_BYTES, ErrorBody, Failed
 from jobs.ids import iso_utc
 
 _INVALID_JSON = ("INVALID_JSON", "Invalid JSON body")
+_DIMENSIONS = "width and height go together, from 1 to 1,000,000, in the place of image_url"
 _INVALID = {
     "model": ("INVALID_MODEL", "Invalid model"),
     "input": ("MISSING_IMAGE_URL", "image_url not provided"),
     "image_url": ("MISSING_IMAGE_URL", "image_url not provided"),
     "upscale_factor": ("INVALID_UPSCALE_FACTOR", "upscale_factor must be 1, 2, 4 or 8"),
+    "width": ("INVALID_DIMENSIONS", _DIMENSIONS),
+    "height": ("INVALID_DIMENSIONS", _DIMENSIONS),
+    "format": (
+        "INVALID_FORMAT",
+        "format must be jpg, png, webp or tiff, and goes with width and height",
+    ),
+    "max_credits": (
+        "INVALID_MAX_CREDITS",
+        "max_credits must be a whole number of at least 1",
+    ),
     "contentType": (
         "INVALID_UPLOAD",
         "contentType must be image/jpeg, image/png, image/webp or image/tiff",
@@ -54,15 +65,22 @@ async def _invalid(_: Request, error: Exception) -> Response:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
+    status = refusal_of(error).vicsee
+    headers = retry_after(error, status, clock=request.app.state.services.clock)
+    return JSONResponse(Failed(error=told(error)).model_dump(), status, headers=headers)
+
+
+def told(error: Exception) -> ErrorBody:
+    """A refusal by its code and in words."""
     refusal = refusal_of(error)
-    headers = retry_after(error, refusal.vicsee, clock=request.app.state.services.clock)
-    message = refusal.vicsee_message or _message(error)
-    return _failure(refusal.vicsee, refusal.code, message, headers=headers)
+    return ErrorBody(code=refusal.code, message=refusal.vicsee_message or _message(error))
 
 
 def _message(error: Exception) -> str:
     if isinstance(error, InsufficientCredits):
         return f"Insufficient credits. Required: {error.required}, Available: {error.available}"
+    if isinstance(error, OverMaxCredits):
+        return f"This task costs {error.required} credits; max_credits allows {error.most}"
     if isinstance(error, RateLimited):
         reset = iso_utc(error.resets_at_ms)
         return f"Rate limit exceeded. Limit: {error.limit}/day. Resets at: {reset}"

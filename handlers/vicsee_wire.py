@@ -4,6 +4,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from handlers.apiframe_wire import MaxCredits
 from handlers.limits import MAX_IMAGE_CHARS
 from handlers.quality_wire import Reported, shown_quality
 from jobs.ids import iso_utc
@@ -24,6 +25,9 @@ def _factor(value: object) -> object:
     return value if type(value) is int else None  # True and 1.0 would pass for the literal 1
 
 
+UpscaleFactor = Annotated[Literal[1, 2, 4, 8], BeforeValidator(_factor)]
+
+
 class _Said(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -32,7 +36,8 @@ class UpscaleRequest(_Said):
     """The body of `POST /tools/upscale-image`, and `input` of `/generate`."""
 
     image_url: Annotated[str, Field(min_length=1, max_length=MAX_IMAGE_CHARS)]
-    upscale_factor: Annotated[Literal[1, 2, 4, 8], BeforeValidator(_factor)] = 2
+    upscale_factor: UpscaleFactor = 2
+    max_credits: MaxCredits = None
 
 
 class GenerateRequest(_Said):

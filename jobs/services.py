@@ -6,18 +6,22 @@ from functools import cached_property
 from pathlib import Path
 from uuid import UUID
 
+from billing.plans import SELF_HOSTED, Plans
 from billing.pricing import Prices
+from billing.rates import Rates
 from inference.catalogue import WEIGHTS_FOLDER, has_faces
 from inference.params import USUAL, USUAL_CREATION, CreativeOptions, Treatment
 from inference.provenance import Weights
 from jobs.courier import Courier
 from jobs.dispatch import Dispatcher
 from jobs.endings import Endings
+from jobs.estimates import Estimates, measured_speeds
 from jobs.ids import Clock, new_job_id, new_seed
 from jobs.lease import Leases
 from jobs.links import Links
 from jobs.metrics import Metrics
 from jobs.outbound import Outbound
+from jobs.quotes import Quotes
 from jobs.retention import Retention
 from jobs.sources import Sources
 from jobs.submission import Submissions
@@ -45,7 +49,8 @@ class Services:
     `models` are those that can be served; `weights_folder` has the weights that were pulled;
     `face_restorer` is the file among them that restores faces, if any is to; `creative` is how
     Clarity works; `treatment` is what every picture gets. `check_dispatch` raises if whoever works
-    on the jobs cannot be hinted at; None where there is nobody to ask.
+    on the jobs cannot be hinted at; None where there is nobody to ask. `works_on` says which device
+    works on a model's jobs, by the name that it was measured under; None if that is not known.
     """
 
     kv: KeyValue
@@ -65,6 +70,8 @@ class Services:
     face_restorer: Weights | None = None
     creative: CreativeOptions = USUAL_CREATION
     treatment: Treatment = USUAL
+    plans: Plans = SELF_HOSTED
+    works_on: Callable[[str], str | None] = lambda _: None
     check_dispatch: Callable[[], None] | None = None
     new_job_id: Callable[[int], UUID] = new_job_id
     new_seed: Callable[[], int] = new_seed
@@ -76,15 +83,45 @@ class Services:
             kv=self.kv,
             objects=self.objects,
             sources=self.sources,
-            fetches=Turns(in_all=MAX_FETCHES, each=MAX_FETCHES_EACH),
+            fetches=self.fetches,
             dispatcher=self.dispatcher,
             models=self.models,
-            has_faces=lambda: has_faces(self.weights_folder, restorer=self.face_restorer),
+            has_faces=self.has_faces,
             clock=self.clock,
             new_job_id=self.new_job_id,
             max_source_pixels=self.max_source_pixels,
             dispatch_grace_ms=self.dispatch_grace_ms,
         )
+
+    @cached_property
+    def quotes(self) -> Quotes:
+        """Says what orders would cost."""
+        return Quotes(
+            kv=self.kv,
+            sources=self.sources,
+            fetches=self.fetches,
+            models=self.models,
+            has_faces=self.has_faces,
+            plans=self.plans,
+            estimates=Estimates(measured_speeds(), self.weights_folder),
+            works_on=self.works_on,
+            clock=self.clock,
+            max_source_pixels=self.max_source_pixels,
+        )
+
+    @cached_property
+    def rates(self) -> Rates:
+        """Counts how fast keys ask."""
+        return Rates(clock=self.clock)
+
+    @cached_property
+    def fetches(self) -> Turns:
+        """Turns at fetching a source, which orders and quotes share."""
+        return Turns(in_all=MAX_FETCHES, each=MAX_FETCHES_EACH)
+
+    def has_faces(self) -> bool:
+        """Whether face enhancement can be served now."""
+        return has_faces(self.weights_folder, restorer=self.face_restorer)
 
     @cached_property
     def sources(self) -> Sources:

@@ -3,7 +3,7 @@
 import io
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from billing.administration import OpenedAccount, open_account
+from billing.plans import SELF_HOSTED, Plans
 from billing.pricing import Prices
 from handlers.app import create_app
 from inference.catalogue import installed_models
@@ -119,6 +120,8 @@ def running(
     max_source_pixels: int = MAX_SOURCE_PIXELS,
     treatment: Treatment = USUAL,
     face_restorer: Weights | None = None,
+    plans: Plans = SELF_HOSTED,
+    works_on: Callable[[str], str | None] = lambda _: None,
 ) -> Iterator[Running]:
     """Serve the web app from `folder` on a free port; nothing works on the jobs but the test."""
     store = kv or SqliteKeyValue(folder / "store.sqlite", clock=clock)
@@ -140,6 +143,8 @@ def running(
             max_source_pixels=max_source_pixels,
             dispatch_grace_ms=DISPATCH_GRACE_MS,
             lease_ms=LEASE_MS,
+            plans=plans,
+            works_on=works_on,
         )
         with (
             served(create_app(services), listener),

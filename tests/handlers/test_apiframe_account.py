@@ -175,6 +175,9 @@ def test_the_openapi_document_lists_every_route_and_which_need_a_key(service: Ru
     }
     assert guarded == {
         ("post", "/images/upscale"): True,
+        ("post", "/images/upscale/quote"): True,
+        ("get", "/billing/entries"): True,
+        ("get", "/usage"): True,
         ("get", "/jobs/{job_id}"): True,
         ("get", "/jobs"): True,
         ("get", "/me"): True,
