@@ -5,6 +5,7 @@ BillingError
 ├── KeyUnknown           no such key, or a revoked one
 ├── KeyInactive          a paused key
 ├── InsufficientCredits  the balance does not cover the price
+│   └── CreditsOwed      a payment was taken back after its credits were spent
 ├── CapReached           a cap of the key's own
 ├── TooManyPromotions    an operator gave an account too many
 ├── TooManyInFlight      the account's limit of unfinished jobs is reached
@@ -13,7 +14,12 @@ BillingError
 ├── OverMaxCredits       dearer than the request said it may be
 ├── PlanUnknown          an operator named a plan that does not exist
 ├── AccountUnknown       an operator named an account that does not exist
-└── OutputTooLarge       larger than the price list goes
+├── OutputTooLarge       larger than the price list goes
+├── PackUnknown          no such pack of credits is sold
+├── PaymentsOff          nothing is sold here
+├── PaymentsUnavailable  who takes the payments cannot be reached
+├── CardMissing          there is no card on file that could be charged
+└── EventForged          an event whose signature is wrong, stale or missing
 """
 
 
@@ -39,10 +45,22 @@ class KeyInactive(BillingError):
 class InsufficientCredits(BillingError):
     """Insufficient credits"""
 
-    def __init__(self, *, required: int, available: int) -> None:
-        super().__init__()
+    def __init__(self, message: str | None = None, *, required: int, available: int) -> None:
+        super().__init__(message)
         self.required = required
         self.available = available
+
+
+class CreditsOwed(InsufficientCredits):
+    """Credits are owed"""
+
+    def __init__(self, *, required: int, owed: int) -> None:
+        super().__init__(
+            f"This account owes {owed} credits of payments that were taken back: buy at least that",
+            required=required,
+            available=0,
+        )
+        self.owed = owed
 
 
 class CapReached(BillingError):
@@ -101,3 +119,23 @@ class AccountUnknown(BillingError):
 
 class OutputTooLarge(BillingError):
     """The output would be larger than any on offer"""
+
+
+class PackUnknown(BillingError):
+    """No such pack of credits"""
+
+
+class PaymentsOff(BillingError):
+    """Payments are not set up here"""
+
+
+class PaymentsUnavailable(BillingError):
+    """The payment service cannot be reached; nothing was charged. Try again"""
+
+
+class CardMissing(BillingError):
+    """There is no saved card; buy a pack with saveCard first"""
+
+
+class EventForged(BillingError):
+    """The event's signature is wrong, stale or missing"""

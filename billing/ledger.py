@@ -8,9 +8,10 @@ commit beside its own; the counters move in the same commit, so the sum of an ac
 its balance, always.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from billing.accounts import Account, Balance, account_key, all_account_ids, find_account, opened
 from storage.kv import MAX_PAGE, Add, Change, Key, KeyValue, Put
@@ -30,10 +31,15 @@ class EntryKind(StrEnum):
     RELEASE = "release"
     PROMO = "promo"
     EXPIRY = "expiry"
+    TOPUP = "topup"
+    CLAWBACK = "clawback"
+    REINSTATE = "reinstate"
 
 
 class Entry(Record):
     """One movement: what it did to the paid credits, to the promotional ones and to the holds."""
+
+    SCHEMA: ClassVar[int] = 2  # the first one knew no promotions and no purchases
 
     kind: EntryKind
     credits: int
@@ -41,6 +47,7 @@ class Entry(Record):
     held: int = 0
     at_ms: int
     job_id: str | None = None
+    purchase_id: str | None = None
 
 
 def opening(account: Account, *, credits: int, now_ms: int) -> tuple[Change, ...]:
@@ -148,6 +155,35 @@ def expire(
     return _moved(account_id, f"expiry:{cause}", entry=entry, floors={"promo": left})
 
 
+class Move(NamedTuple):
+    """What happens to the credits of a purchase: a top-up, a clawback (below zero) or its undoing.
+
+    `number` tells a purchase's moves apart.
+    """
+
+    kind: EntryKind
+    credits: int
+    number: int
+
+
+def move_purchase(
+    account_id: str, purchase_id: str, *, moves: Sequence[Move], now_ms: int
+) -> tuple[Change, ...]:
+    """Add what was bought, or take it back, though the balance fall below zero: that is owed.
+
+    A purchase is topped up once, and each of its numbers moves credits once.
+    """
+    changes: list[Change] = []
+    for move in moves:
+        entry = Entry(kind=move.kind, credits=move.credits, at_ms=now_ms, purchase_id=purchase_id)
+        number = "" if move.kind is EntryKind.TOPUP else f"#{move.number}"
+        changes += _entry(account_id, f"{move.kind}:{purchase_id}{number}", entry=entry)
+    net = sum(move.credits for move in moves)
+    if net:
+        changes.append(Add(account_key(account_id), {"available": net}))
+    return tuple(changes)
+
+
 class Discrepancy(NamedTuple):
     """A row of the ledger's verification that is off."""
 
@@ -219,19 +255,34 @@ def _contradictions(balance: Balance, rows: dict[str, Entry]) -> Iterator[str]:
         "spent": sum(-e.held for e in settles.values() if e.kind is EntryKind.CAPTURE),
         "in_flight": len(holds.keys() - settles.keys()),
     }
+    taken_back = sum(e.credits for e in rows.values() if e.kind is EntryKind.CLAWBACK)
     for counter, total in sums.items():
         stored = getattr(balance, counter)
         if stored != total:
             yield f"{counter} is {stored}, its entries say {total}"
-        if stored < 0:
+        if stored < (taken_back if counter == "available" else 0):
             yield f"{counter} is {stored}, below zero"
     for job_id, settle in settles.items():
         hold = holds.get(job_id)
         if hold is None or not _resolves(settle, hold):
             yield f"settle:{job_id} does not resolve its hold: {settle}, {hold}"
+    yield from _wrong_purchases(rows)
     for name, entry in rows.items():
         if not _is_sound(name, entry):
             yield f"{name} is not an entry that the ledger writes: {entry}"
+
+
+def _wrong_purchases(rows: Mapping[str, Entry]) -> Iterator[str]:
+    """Purchases of which more was taken back than was topped up, or more was given."""
+    moved: dict[str, int] = defaultdict(int)
+    for entry in rows.values():
+        if entry.purchase_id is not None:
+            moved[entry.purchase_id] += entry.credits
+    for purchase_id, credits in moved.items():
+        topup = rows.get(f"{EntryKind.TOPUP}:{purchase_id}")
+        bought = 0 if topup is None else topup.credits
+        if not 0 <= credits <= bought:
+            yield f"purchase {purchase_id} of {bought} credits stands for {credits}"
 
 
 def _is_sound(name: str, entry: Entry) -> bool:
@@ -254,6 +305,15 @@ def _is_sound(name: str, entry: Entry) -> bool:
             return name.startswith("promo:") and entry.promo > 0 == entry.held == entry.credits
         case EntryKind.EXPIRY:
             return name.startswith("expiry:") and entry.promo < 0 == entry.held == entry.credits
+        case EntryKind.TOPUP:
+            is_given = entry.credits > 0 == entry.held == entry.promo
+            return name == f"topup:{entry.purchase_id}" and is_given
+        case EntryKind.CLAWBACK:
+            is_taken = entry.credits < 0 == entry.held == entry.promo
+            return name.startswith(f"clawback:{entry.purchase_id}#") and is_taken
+        case EntryKind.REINSTATE:
+            is_given = entry.credits > 0 == entry.held == entry.promo
+            return name.startswith(f"reinstate:{entry.purchase_id}#") and is_given
 
 
 def _resolves(settle: Entry, hold: Entry) -> bool:

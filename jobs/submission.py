@@ -9,7 +9,7 @@ from uuid import UUID
 
 from billing import keys, ledger, usage
 from billing.accounts import Account, Balance, find_account
-from billing.errors import InsufficientCredits, TooManyInFlight
+from billing.errors import CreditsOwed, InsufficientCredits, TooManyInFlight
 from billing.keys import Caller
 from billing.usage import Tally, tally_of
 from inference.images import ImageInfo, probe
@@ -272,6 +272,8 @@ def _tally(job: Job, caller: Caller) -> Tally:
 
 
 def _check_affordable(account: Account, balance: Balance, *, price_credits: int) -> None:
+    if balance.owed:
+        raise CreditsOwed(required=price_credits, owed=balance.owed)
     if balance.spendable < price_credits:
         raise InsufficientCredits(required=price_credits, available=balance.spendable)
     _check_in_flight(account, balance)
