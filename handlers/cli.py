@@ -15,10 +15,11 @@ from handlers.stores import Data, FileUnusable, OpenStore, Stores
 from handlers.upscaling import LoadEngine, UpscaleCommand
 from handlers.weights import add_weights
 from handlers.welcome import welcome
+from handlers.wiring import open_files
 from inference.errors import InferenceError
 from jobs.ids import system_clock
 from storage.kv import KeyValue, StoreError
-from storage.objects import ObjectsError
+from storage.objects import Objects, ObjectsError
 
 DEMO_CREDITS = 1000
 
@@ -29,7 +30,9 @@ _TOLD = (BillingError, FileUnusable, InferenceError, SettingsError, StoreError, 
 class Serve(Protocol):
     """Serves until told to stop."""
 
-    def __call__(self, settings: Settings, kv: KeyValue, *, host: str, port: int) -> None: ...
+    def __call__(
+        self, settings: Settings, kv: KeyValue, objects: Objects, *, host: str, port: int
+    ) -> None: ...
 
 
 def create_cli(
@@ -71,11 +74,12 @@ class ServeCommand:
         """Serve both APIs. An empty folder gets a demo account, whose key is printed once."""
         settings = self._stores.settings(data)
         with self._stores.opened(settings, may_create=True) as kv:
+            objects = open_files(settings)  # before anything is written
             if not kv.query("accounts", limit=1):
                 opened = open_account(kv, "demo", credits=DEMO_CREDITS, now_ms=system_clock())
                 public_url = settings.public_url_at(host, port)
                 typer.echo(welcome(opened, credits=DEMO_CREDITS, public_url=public_url))
-            self._serve(settings, kv, host=host, port=port)
+            self._serve(settings, kv, objects, host=host, port=port)
 
 
 def _run(cli: typer.Typer, words: Sequence[str] | None = None) -> None:

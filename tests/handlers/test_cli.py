@@ -21,6 +21,7 @@ from handlers.settings import Settings
 from inference.published import CLEAN
 from jobs.ids import system_clock
 from storage.kv import Add, KeyValue
+from storage.objects import Objects
 from storage.sqlite import SqliteKeyValue
 from tests.running import picture
 from tests.serving import enlarger
@@ -337,8 +338,9 @@ def test_a_first_start_opens_a_demo_account_and_shows_its_key_once(run: Command)
     served: list[tuple[Settings, str, int]] = []
     accounts: list[Account] = []
 
-    def serve(settings: Settings, kv: KeyValue, *, host: str, port: int) -> None:
+    def serve(settings: Settings, kv: KeyValue, objects: Objects, *, host: str, port: int) -> None:
         (account_id,) = all_account_ids(kv)
+        assert objects.get("nothing") is None
         accounts.append(find_account(kv, account_id)[0])
         served.append((settings, host, port))
 
