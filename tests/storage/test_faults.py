@@ -304,7 +304,8 @@ def test_an_index_that_lags_shows_nothing_that_is_past(
     proxy: FaultProxy, store: DynamoKeyValue
 ) -> None:
     store.commit(*(Put(Key("p", sort), {}, due=Due("q", at)) for at, sort in enumerate("abcd")))
-    assert [item.key.sort for item in store.due("q", until_ms=9, limit=2)] == ["a", "b"]
+    for limit in (1, 2):
+        assert len(store.due("q", until_ms=9, limit=limit)) == limit
     moved, gone, put_off = (_read(store, sort) for sort in "abc")
     store.commit(
         Put(moved.key, {"n": 2}, replaces=moved.version, due=Due("other", 0)),
