@@ -12,12 +12,14 @@ import uvicorn
 
 from handlers.app import create_app
 from handlers.cli import create_cli
+from handlers.logs import configure
 from handlers.settings import Settings, SettingsError
-from handlers.wiring import load_engine, open_files, open_store, wired
+from handlers.wiring import load_engine, open_store, wired
 from inference.catalogue import has_creative
 from jobs.dispatch import HintThreads
 from jobs.services import Services
 from storage.kv import Key, KeyValue
+from storage.objects import Objects
 
 log = logging.getLogger(__name__)
 
@@ -25,16 +27,15 @@ SWEEP_EVERY_S = 1.0
 DISPATCH_GRACE_MS = 1_000  # a hint within this process takes no time; a restart forgets them all
 DELIVERY_THREADS = 16
 STOP_WITHIN_S = 5
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-def serve(settings: Settings, kv: KeyValue, *, host: str, port: int) -> None:
+def serve(settings: Settings, kv: KeyValue, objects: Objects, *, host: str, port: int) -> None:
     """Serve until told to stop: the web app in this thread, the work in others."""
     if settings.workers and find_spec("torch") is None:
         raise SettingsError(
             "torch is missing: install 'enlarger[engine]', or set ENLARGER_WORKERS=0"
         )
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    configure(settings.logs)
     if settings.clarity_checkpoint and not has_creative(
         settings.weights_path, options=settings.creative_options
     ):
@@ -43,17 +44,18 @@ def serve(settings: Settings, kv: KeyValue, *, host: str, port: int) -> None:
     services = wired(
         settings,
         kv=kv,
-        objects=open_files(settings),
+        objects=objects,
         dispatcher=dispatcher,
         public_url=settings.public_url_at(host, port),
         dispatch_grace_ms=DISPATCH_GRACE_MS,
     )
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(services),
+            create_app(services, metrics_token=settings.metrics_token),
             host=host,
             port=port,
             access_log=False,
+            log_config=None,
             timeout_graceful_shutdown=STOP_WITHIN_S,
         )
     )

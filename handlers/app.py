@@ -9,7 +9,9 @@ from fastapi import FastAPI
 from handlers.apiframe import create_apiframe
 from handlers.apiframe_errors import ANSWERS
 from handlers.files import create_files
+from handlers.health import health_routes
 from handlers.limits import BodyLimit, RequestId
+from handlers.metrics import metrics_routes
 from handlers.parts import create_part
 from handlers.vicsee import create_vicsee
 from jobs.services import MAX_FETCHES, Services
@@ -21,15 +23,17 @@ THREADS = 2 * MAX_FETCHES
 """Handlers run in threads. However slow the sources, half of them are left for everything else."""
 
 
-def create_app(services: Services) -> FastAPI:
-    """The whole app over `services`."""
-    app = create_part(services, answers=ANSWERS, lifespan=_with_threads)
+def create_app(services: Services, *, metrics_token: str | None = None) -> FastAPI:
+    """The whole app over `services`; `/metrics` is there if it has a token."""
+    routes = [health_routes(services)]
+    if metrics_token is not None:
+        routes.append(metrics_routes(services.metrics, token=metrics_token))
+    app = create_part(services, *routes, answers=ANSWERS, lifespan=_with_threads)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(RequestId)
     app.mount("/v2", create_apiframe(services))
     app.mount("/api/v1", create_vicsee(services))
     app.mount("/files", create_files(services))
-    app.add_api_route("/healthz", _healthy)
     return app
 
 
@@ -37,8 +41,3 @@ def create_app(services: Services) -> FastAPI:
 async def _with_threads(_: FastAPI) -> AsyncIterator[None]:
     to_thread.current_default_thread_limiter().total_tokens = THREADS
     yield
-
-
-async def _healthy() -> dict[str, str]:
-    """The process serves."""
-    return {"status": "ok"}

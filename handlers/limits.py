@@ -8,6 +8,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from handlers.errors import BodyTooLarge
+from jobs import subject
 
 log = logging.getLogger(__name__)
 
@@ -16,13 +17,19 @@ MAX_IMAGE_CHARS = 14 * 1024 * 1024
 
 
 class RequestId:
-    """Gives every answer an `x-request-id`, and logs it with the answers that are our fault."""
+    """Gives every answer an `x-request-id`, and logs it with the answers that are our fault.
+
+    All that is logged on the way to the answer is about that request.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = uuid.uuid4().hex
+        if scope["type"] == "http":
+            # Never reset: a server gives each request a context of its own, and logs in it later.
+            subject.request_id.set(request_id)
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from billing.pricing import Prices
+from handlers.logs import LogFormat
 from inference.params import CreativeOptions, DeviceName, Lora, MetadataPolicy, Treatment
 from inference.provenance import Weights
 from inference.published import restoreformer
@@ -97,6 +98,14 @@ class Settings(BaseModel):
 
     webhook_hmac_key: Literal["raw", "hex"] = "raw"
     """How receivers read the key of Apiframe's signature: 32 bytes, or 64 hex characters."""
+
+    logs: LogFormat = "text"
+    """How the log is written: `text`, or `json`, one object a line."""
+
+    metrics_token: str | None = Field(
+        default=None, min_length=16, max_length=512, pattern=r"^[!-~]*$", repr=False
+    )
+    """What `/metrics` is asked with, as a Bearer token. By default there is no `/metrics`."""
 
     prices: Prices = Prices()
     """The price list; the variable names a JSON file with what differs from the default."""

@@ -122,6 +122,7 @@ def running(
     face_restorer: Weights | None = None,
     plans: Plans = SELF_HOSTED,
     works_on: Callable[[str], str | None] = lambda _: None,
+    metrics_token: str | None = None,
 ) -> Iterator[Running]:
     """Serve the web app from `folder` on a free port; nothing works on the jobs but the test."""
     store = kv or SqliteKeyValue(folder / "store.sqlite", clock=clock)
@@ -147,7 +148,7 @@ def running(
             works_on=works_on,
         )
         with (
-            served(create_app(services), listener),
+            served(create_app(services, metrics_token=metrics_token), listener),
             httpx2.Client(base_url=url, timeout=30) as http,
         ):
             yield Running(url, services, http, folder)

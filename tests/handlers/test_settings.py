@@ -83,6 +83,8 @@ def test_an_empty_environment_gives_the_defaults() -> None:
         ("QUALITY_REPORT", "off", "treatment", Treatment(reports_quality=False)),
         ("METADATA", "keep", "treatment", Treatment(metadata="keep")),
         ("WEBHOOK_HMAC_KEY", "hex", "webhook_hmac_key", "hex"),
+        ("LOGS", "json", "logs", "json"),
+        ("METRICS_TOKEN", "0123456789abcdef", "metrics_token", "0123456789abcdef"),
     ],
 )
 def test_each_variable_sets_its_setting(name: str, said: str, field: str, value: Any) -> None:
@@ -116,6 +118,10 @@ def test_each_variable_sets_its_setting(name: str, said: str, field: str, value:
         ("LEASE_S", "nan"),
         ("MAX_SOURCE_MEGAPIXELS", "0"),
         ("WEBHOOK_HMAC_KEY", "base64"),
+        ("LOGS", "xml"),
+        ("METRICS_TOKEN", "0123456789abcde"),
+        ("METRICS_TOKEN", ""),
+        ("METRICS_TOKEN", "sixteen and spaces"),
         ("PRICES", "/nowhere/prices.json"),
     ],
 )
