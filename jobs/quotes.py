@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from billing import usage
 from billing.accounts import Account, Balance, find_account
-from billing.errors import BillingError, InsufficientCredits, TooManyInFlight
+from billing.errors import BillingError
 from billing.keys import Caller
 from billing.plans import Plans
 from billing.pricing import check_max_credits
@@ -17,7 +17,7 @@ from jobs.errors import FacesUnavailable, JobsError, ModelUnavailable
 from jobs.estimates import Estimates
 from jobs.ids import Clock
 from jobs.sources import Sources
-from jobs.submission import Terms
+from jobs.submission import Terms, check_affordable, check_in_flight
 from jobs.turns import Turns
 from storage.kv import KeyValue
 
@@ -115,11 +115,9 @@ class Quotes:
 
     def _check(self, wanted: Wanted, terms: Terms, account: Account, balance: Balance) -> None:
         """In the order in which a submission is checked."""
-        if balance.in_flight >= account.max_in_flight:
-            raise TooManyInFlight(limit=account.max_in_flight)
+        check_in_flight(account, balance)
         check_max_credits(terms.price_credits, wanted.max_credits)
-        if balance.spendable < terms.price_credits:
-            raise InsufficientCredits(required=terms.price_credits, available=balance.spendable)
+        check_affordable(account, balance, price_credits=terms.price_credits)
         if terms.params.model not in self.models:
             raise ModelUnavailable
         if terms.params.faces is not None and not self.has_faces():

@@ -6,12 +6,14 @@ from functools import cached_property
 from pathlib import Path
 from uuid import UUID
 
+from billing.key_use import KeyUse
 from billing.plans import SELF_HOSTED, Plans
 from billing.pricing import Prices
 from billing.rates import Rates
 from inference.catalogue import WEIGHTS_FOLDER, has_faces
 from inference.params import USUAL, USUAL_CREATION, CreativeOptions, Treatment
 from inference.provenance import Weights
+from jobs.audit import Audit
 from jobs.courier import Courier
 from jobs.dispatch import Dispatcher
 from jobs.endings import Endings
@@ -84,6 +86,7 @@ class Services:
             objects=self.objects,
             sources=self.sources,
             fetches=self.fetches,
+            plans=self.plans,
             dispatcher=self.dispatcher,
             models=self.models,
             has_faces=self.has_faces,
@@ -113,6 +116,11 @@ class Services:
     def rates(self) -> Rates:
         """Counts how fast keys ask."""
         return Rates(clock=self.clock)
+
+    @cached_property
+    def key_use(self) -> KeyUse:
+        """Writes down which keys are used."""
+        return KeyUse(self.kv, clock=self.clock)
 
     @cached_property
     def fetches(self) -> Turns:
@@ -163,6 +171,11 @@ class Services:
     def metrics(self) -> Metrics:
         """Counts."""
         return Metrics(self.kv, self.clock)
+
+    @cached_property
+    def audit(self) -> Audit:
+        """Verifies the ledger."""
+        return Audit(self.kv, self.clock)
 
     @cached_property
     def retention(self) -> Retention:

@@ -11,6 +11,7 @@ from billing import keys, ledger, usage
 from billing.accounts import Account, Balance, find_account
 from billing.errors import CreditsOwed, InsufficientCredits, TooManyInFlight
 from billing.keys import Caller
+from billing.plans import Plans
 from billing.usage import Tally, tally_of
 from inference.images import ImageInfo, probe
 from inference.params import UpscaleParams
@@ -101,6 +102,7 @@ class Submissions:
     objects: Objects
     sources: Sources
     fetches: Turns
+    plans: Plans
     dispatcher: Dispatcher
     models: Collection[str]
     has_faces: Callable[[], bool]
@@ -114,16 +116,16 @@ class Submissions:
 
         Raises what the source, the price list, the balance or the store has against it.
         """
-        account, balance = find_account(self.kv, order.caller.account_id)
+        account, balance = self._funds(order.caller)
         replay = self._replay(order)
         if replay is not None:
             return Accepted(replay, is_replay=True, credits_left=balance.spendable)
-        _check_in_flight(account, balance)
+        check_in_flight(account, balance)
         with self.fetches.taken(account.id):
             data = self.sources.fetch(order.source_url)
         info = probe(data, max_pixels=self.max_source_pixels)
         terms = order.terms(info)
-        _check_affordable(account, balance, price_credits=terms.price_credits)
+        check_affordable(account, balance, price_credits=terms.price_credits)
         if terms.params.model not in self.models:
             raise ModelUnavailable
         if terms.params.faces is not None and not self.has_faces():
@@ -233,10 +235,14 @@ class Submissions:
     def _explain(self, caller: Caller, job: Job) -> tuple[Caller, Funds]:
         """Raise the refusal behind a conflict; if it has gone by now, what to try with."""
         caller = keys.read_again(self.kv, caller)
-        funds = Funds(*find_account(self.kv, caller.account_id))
-        _check_affordable(*funds, price_credits=job.price_credits)
+        funds = self._funds(caller)
+        check_affordable(*funds, price_credits=job.price_credits)
         self._check_caps(caller, job)
         return caller, funds
+
+    def _funds(self, caller: Caller) -> Funds:
+        account, balance = find_account(self.kv, caller.account_id)
+        return Funds(self.plans.applied(account), balance)
 
     def _check_caps(self, caller: Caller, job: Job) -> None:
         tally, credits = _tally(job, caller), job.price_credits
@@ -271,15 +277,17 @@ def _tally(job: Job, caller: Caller) -> Tally:
     )
 
 
-def _check_affordable(account: Account, balance: Balance, *, price_credits: int) -> None:
+def check_affordable(account: Account, balance: Balance, *, price_credits: int) -> None:
+    """Raise what the balance, or the unfinished jobs, have against a job of that price."""
     if balance.owed:
         raise CreditsOwed(required=price_credits, owed=balance.owed)
     if balance.spendable < price_credits:
         raise InsufficientCredits(required=price_credits, available=balance.spendable)
-    _check_in_flight(account, balance)
+    check_in_flight(account, balance)
 
 
-def _check_in_flight(account: Account, balance: Balance) -> None:
+def check_in_flight(account: Account, balance: Balance) -> None:
+    """Raise `TooManyInFlight` if no further job may be unfinished."""
     if balance.in_flight >= account.max_in_flight:
         raise TooManyInFlight(limit=account.max_in_flight)
 

@@ -16,12 +16,14 @@ import billing
 import jobs
 from billing import ledger
 from billing.accounts import Account, account_key, find_account
-from billing.administration import grant_credits, set_key_state
+from billing.administration import grant_credits, set_key_state, set_plan
 from billing.keys import ApiKey, Caller, KeyState
 from billing.ledger import Entry
+from billing.plans import SELF_HOSTED
 from billing.quota import count_request
 from handlers.errors import refusal_of
 from inference.params import CreativeParams, FaceParams
+from jobs.audit import AUDIT_KEY, Audited
 from jobs.job import Failure, Job, Result, Status
 from jobs.records import find_job
 from jobs.submission import RequestName
@@ -205,6 +207,23 @@ def earns_and_spends(world: World, _: Key) -> None:
     world.order()
 
 
+def is_put_on_a_plan(world: World, key: Key) -> None:
+    kv, account_id = world.machine.kv, world.caller.account_id
+    set_plan(kv, account_id, plan="self-hosted", plans=SELF_HOSTED, max_in_flight=7)
+    assert world.value(key)["max_in_flight"] == 7
+
+
+def an_audit(world: World) -> Key:
+    world.machine.services.audit.run()
+    return AUDIT_KEY
+
+
+def is_audited_again(world: World, key: Key) -> None:
+    world.machine.clock.advance(seconds=1)
+    world.machine.services.audit.run()
+    assert world.value(key)["ended_at_ms"] == world.machine.clock()
+
+
 def a_hold(world: World) -> Key:
     return Key(f"ledger#{world.caller.account_id}", f"hold:{world.order().id}")
 
@@ -222,6 +241,10 @@ LIVES: Mapping[str, Life] = {
     "an account": Life(
         Account, lambda world: account_key(world.caller.account_id), earns_and_spends
     ),
+    "an account with a plan": Life(
+        Account, lambda world: account_key(world.caller.account_id), is_put_on_a_plan
+    ),
+    "an audit": Life(Audited, an_audit, is_audited_again),
     "an entry": Life(Entry, a_hold, is_verified),
     "a key": Life(ApiKey, lambda world: Key(f"key#{world.caller.key_sha256}", "key"), is_paused),
 }

@@ -224,6 +224,8 @@ def test_too_few_credits_are_told_and_do_not_refuse_the_quote(service: Running, 
 def test_who_owes_is_not_allowed_anything(service: Running, apiframe: Apiframe, photo: str) -> None:
     service.services.kv.commit(Add(account_key(apiframe.customer.id), {"available": -1001}))
     shown = quoted(apiframe, topaz_body(photo))
+    refused = apiframe.topaz(photo)
+    assert (refused.status_code, shown["reason"]) == (402, refused.json()["error"])
     assert (shown["allowed"], shown["creditsAvailable"]) == (False, 0)
 
 

@@ -135,7 +135,11 @@ def test_who_is_not_known_is_shown_the_default_plans_day(planned: Running) -> No
     assert planned.http.get("/api/v1/nothing").headers["X-RateLimit-Limit"] == "70"
 
 
-def test_jobs_in_flight_are_the_plans(apiframe: Apiframe, photo: str) -> None:
+def test_jobs_in_flight_are_those_that_the_plan_allows_today(
+    planned: Running, apiframe: Apiframe, photo: str
+) -> None:
+    written = {"slow": Plan(max_in_flight=100)}  # by the plan's file of yesterday
+    set_plan(planned.services.kv, apiframe.customer.id, plan="slow", plans=Plans(plans=written))
     apiframe.submitted(photo)
     answer = apiframe.topaz(photo)
     assert answer.status_code == 429
