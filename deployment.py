@@ -170,6 +170,11 @@ def tier_of(model: str) -> Tier:
     raise LookupError(f"no tier serves {model}")
 
 
+def card_of(model: str) -> str:
+    """The card that a model's tier prefers, as benchmarks name their results by it."""
+    return tier_of(model).machine.gpu[0].lower()
+
+
 def requirements(pyproject: Mapping[str, Any], *, extras: Sequence[str]) -> list[str]:
     """The pinned distributions of the project and of some of its extras."""
     project = pyproject["project"]

@@ -24,6 +24,8 @@ from storage.objects import Objects
 log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 1.0
+AUDIT_LOOK_EVERY_S = 60.0
+"""How often it is seen whether a day has passed since the last audit."""
 DISPATCH_GRACE_MS = 1_000  # a hint within this process takes no time; a restart forgets them all
 DELIVERY_THREADS = 16
 STOP_WITHIN_S = 5
@@ -133,11 +135,14 @@ class Background:
         self._end = end
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        # Beside the sweeper: a large ledger takes its time to read.
+        self._auditor = threading.Thread(target=self._audit, name="auditor", daemon=True)
 
     def start(self) -> None:
         """Begin; nothing here keeps the web app waiting."""
         self._dispatcher.deliver_with(self._services.courier.deliver, threads=DELIVERY_THREADS)
         self._thread.start()
+        self._auditor.start()
 
     def stop(self) -> None:
         """Stop sweeping and working."""
@@ -145,6 +150,7 @@ class Background:
         self._services.leases.hand_over()  # so that a restart need not wait for leases to end
         self._dispatcher.stop()
         self._thread.join(STOP_WITHIN_S)
+        self._auditor.join(STOP_WITHIN_S)
 
     def _run(self) -> None:
         self._employ()
@@ -170,6 +176,14 @@ class Background:
             except Exception:
                 log.exception("a sweep failed; the next one follows")
             self._stopping.wait(SWEEP_EVERY_S)
+
+    def _audit(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._services.audit.run_if_due()
+            except Exception:
+                log.exception("an audit failed; it is tried again")
+            self._stopping.wait(AUDIT_LOOK_EVERY_S)
 
 
 def main() -> None:

@@ -122,6 +122,7 @@ def wire() -> Wired:
         public_url=_public_url(settings),
         dispatch_grace_ms=deployment.DISPATCH_GRACE_MS,
         rehint_ms=deployment.REHINT_MS,
+        works_on=deployment.card_of,
     )
     return Wired(settings, services, dispatcher)
 
@@ -257,9 +258,10 @@ def sweep() -> None:
     **sized(SWEEPER),
 )
 def daily() -> None:
-    """Each day: delete all that is past its time, and not only as much as a sweep takes."""
+    """Each day: delete all that is past its time, and verify the ledger."""
     with wiring() as services:
         services.sweeper.tidy_all()
+        services.audit.run()
 
 
 @app.function(

@@ -19,6 +19,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from starlette.exceptions import HTTPException
 
+from jobs.audit import Audit, Audited
 from jobs.metrics import (
     LONGER,
     MAX_LOOKED_AT,
@@ -71,6 +72,7 @@ class _Families(Collector):
         yield _engine_seconds(totals)
         yield _webhook_attempts(totals)
         yield from _unfinished(self._metrics.unfinished())
+        yield from _audited(Audit(self._metrics.kv, self._metrics.clock).last())
 
 
 def _jobs_ended(totals: Totals) -> Metric:
@@ -132,6 +134,22 @@ def _unfinished(unfinished: Unfinished) -> Iterator[Metric]:
         "Since the submission of the oldest job that no worker has taken; 0 without one. Among "
         f"the {MAX_LOOKED_AT} jobs that are to be looked at first.",
         unfinished.oldest_ms / 1000,
+    )
+
+
+def _audited(audited: Audited | None) -> Iterator[Metric]:
+    """Nothing before the first audit."""
+    if audited is None:
+        return
+    yield GaugeMetricFamily(
+        "enlarger_ledger_discrepancies",
+        "What the last audit of the ledger found to be off; anything but 0 is an alarm.",
+        audited.discrepancies,
+    )
+    yield GaugeMetricFamily(
+        "enlarger_ledger_audit_timestamp_seconds",
+        "When the last audit of the ledger ended.",
+        audited.ended_at_ms / 1000,
     )
 
 

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from billing.packs import USUAL_PACKS, Packs
+from billing.plans import SELF_HOSTED, Plans
 from billing.pricing import Prices
 from handlers.logs import LogFormat
 from inference.params import CreativeOptions, DeviceName, Lora, MetadataPolicy, Treatment
@@ -109,6 +111,23 @@ class Settings(BaseModel):
 
     prices: Prices = Prices()
     """The price list; the variable names a JSON file with what differs from the default."""
+
+    plans: Plans = SELF_HOSTED
+    """What accounts may do; the variable names a JSON file with plans by their names."""
+
+    packs: Packs = USUAL_PACKS
+    """What credits are sold in; the variable names a JSON file with packs by their ids."""
+
+    stripe_key: str | None = Field(default=None, pattern=r"^[!-~]{8,500}$", repr=False)
+    """Stripe's secret key. By default nothing is sold."""
+
+    stripe_webhook_secret: str | None = Field(
+        default=None, pattern=r"^[!-~]{8,500}$", repr=False
+    )
+    """What Stripe signs its events with, `whsec_…`."""
+
+    stripe_api: str | None = Field(default=None, pattern=r"^https?://")
+    """The address of Stripe's API, where it is not Stripe's own."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -218,16 +237,16 @@ class Settings(BaseModel):
                 raise ValueError(f"{part} is not <path>=<weight>")
         return [dict(zip(Lora._fields, part.rsplit("=", 1), strict=True)) for part in said]
 
-    @field_validator("prices", mode="before")
+    @field_validator("prices", "plans", "packs", mode="before")
     @classmethod
-    def _read(cls, value: object) -> object:
+    def _read(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):
             return value
         try:
             loaded: dict[str, Any] = json.loads(Path(value).read_text())
         except (OSError, ValueError) as error:
             raise ValueError(f"cannot read {value}: {error}") from error
-        return loaded
+        return {"plans": loaded} if info.field_name == "plans" else loaded
 
     @field_validator("store_url", "objects_url")
     @classmethod

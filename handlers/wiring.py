@@ -1,8 +1,9 @@
 """From settings to services: what every way of running Enlarger has in common."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from handlers.settings import PREFIX, Settings, SettingsError
@@ -18,6 +19,9 @@ from storage.addresses import SqliteAddress
 from storage.kv import KeyValue, StoreError
 from storage.objects import Objects, ObjectsError
 from storage.opening import LibraryMissing, open_key_value, open_objects, prepare_key_value
+
+CARD = Path("/dev/nvidiactl")
+"""What is there where a CUDA card can be used."""
 
 
 def open_store(settings: Settings, *, may_create: bool) -> KeyValue:
@@ -69,6 +73,15 @@ def load_engine(settings: Settings) -> Engine:
     )
 
 
+def device_here(settings: Settings) -> str | None:
+    """What the jobs are worked on with, as far as can be told without torch; None if elsewhere."""
+    if not settings.workers:
+        return None
+    if settings.device != "auto":
+        return settings.device
+    return "cuda" if CARD.exists() else "cpu"
+
+
 def wired(
     settings: Settings,
     *,
@@ -78,8 +91,9 @@ def wired(
     public_url: str,
     dispatch_grace_ms: int,
     rehint_ms: int = REHINT_MS,
+    works_on: Callable[[str], str | None] | None = None,
 ) -> Services:
-    """The services over those stores."""
+    """The services over those stores. By default this machine works on the jobs, if it may."""
     return Services(
         kv=kv,
         objects=objects,
@@ -88,6 +102,8 @@ def wired(
         links=Links(public_url),
         clock=system_clock,
         prices=settings.prices,
+        plans=settings.plans,
+        works_on=works_on or (lambda _: device_here(settings)),
         treatment=settings.treatment,
         models=installed_models(settings.weights_path, creative=settings.creative_options),
         weights_folder=settings.weights_path,

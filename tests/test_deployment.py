@@ -116,6 +116,11 @@ def test_every_model_has_one_tier() -> None:
         deployment.tier_of("no-such-model")
 
 
+def test_a_models_card_is_the_one_that_its_tier_prefers() -> None:
+    cards = {model: deployment.card_of(model) for tier in TIERS for model in tier.models}
+    assert cards == {"topaz-image-upscale": "l4", "clarity-upscale": "l40s"}
+
+
 def test_no_more_requests_come_in_than_there_are_threads() -> None:
     assert WEB.machine.max_inputs <= THREADS
     assert COURIERS.machine.max_inputs <= MAX_ATTEMPTS_AT_ONCE

@@ -12,6 +12,7 @@ from PIL import Image
 
 import deployment
 import modal_app
+from billing.accounts import account_key
 from billing.administration import open_account
 from handlers.settings import SettingsError
 from inference.errors import ModelUnknown
@@ -21,6 +22,7 @@ from jobs.ids import system_clock
 from jobs.job import Job, Status
 from jobs.records import find_job
 from jobs.spawning import SpawnDispatcher
+from storage.kv import Add
 from storage.objects import read
 from storage.sqlite import SqliteKeyValue
 from tests.handlers.clients import Apiframe, kept_job
@@ -217,15 +219,22 @@ def test_the_sweep_hints_at_a_job_whose_hint_was_lost(
     assert f"job {job_id}: {SPAWNED}" in caplog.text
 
 
-def test_the_daily_function_deletes_what_is_past_its_time(
-    customer: Apiframe, origin: Origin, faithful: "modal_app.Faithful"
+def test_the_daily_function_deletes_what_is_past_its_time_and_audits_the_ledger(
+    customer: Apiframe,
+    origin: Origin,
+    faithful: "modal_app.Faithful",
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     job_id = customer.submitted(f"{origin.url}/photo.png", upscale_factor="2")
     job = kept_job(customer.service, job_id)
     faithful.upscale.local(str(job_id))
     objects = customer.service.services.objects
     assert read(objects, job.source.object_name) is not None
+    kv = customer.service.services.kv
+    kv.commit(Add(account_key(customer.customer.id), {"available": 1}))
+    caplog.clear()
     modal_app.daily.local()
+    assert "the ledger is off" in caplog.text
     assert read(objects, job.source.object_name) is None
     assert size_of(customer, job_id) == (32, 24)
 

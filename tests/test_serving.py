@@ -9,7 +9,10 @@ from pathlib import Path
 import httpx2
 from PIL import Image
 
-from tests.serving import Server, enlarger
+from jobs.audit import Audit
+from jobs.ids import system_clock
+from storage.sqlite import SqliteKeyValue
+from tests.serving import Server, enlarger, eventually
 
 PATIENCE_S = 20.0
 SIDE_PX = 2500
@@ -29,6 +32,17 @@ def test_a_machine_whose_engine_cannot_be_loaded_stops_and_says_why(tmp_path: Pa
     assert ran.stderr.splitlines()[-1] == (
         "enlarger: the engine cannot be loaded: built for another machine"
     )
+
+
+def test_a_serving_machine_audits_its_ledger(tmp_path: Path) -> None:
+    with Server(tmp_path / "data", workers="0").running():
+        kv = SqliteKeyValue(tmp_path / "data" / "enlarger.sqlite", clock=system_clock)
+        audit = Audit(kv, system_clock)
+        eventually(lambda: audit.last() is not None, what="the first audit")
+        last = audit.last()
+        kv.close()
+    assert last is not None
+    assert last.discrepancies == 0
 
 
 def test_a_slow_download_does_not_keep_a_stopping_server(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from storage.kv import Unavailable
+from billing.accounts import account_key
+from storage.kv import Add, Unavailable
 from storage.sqlite import SqliteKeyValue
 from tests.handlers.clients import TOPAZ, Apiframe, kept_job
 from tests.handlers.working import complete, fail, start
@@ -40,6 +41,20 @@ def sample(service: Running, name: str, **labels: str) -> float | None:
         if sample.name == name and sample.labels == labels
     ]
     return found[0] if found else None
+
+
+def test_what_an_audit_of_the_ledger_found_is_shown_once_there_was_one(
+    service: Running, clock: Clock
+) -> None:
+    account = service.account()
+    assert sample(service, "enlarger_ledger_discrepancies") is None
+    service.services.audit.run()
+    assert sample(service, "enlarger_ledger_discrepancies") == 0
+    service.services.kv.commit(Add(account_key(account.id), {"available": 1}))
+    service.services.audit.run()
+    assert sample(service, "enlarger_ledger_discrepancies") == 1
+    ended_s = sample(service, "enlarger_ledger_audit_timestamp_seconds")
+    assert ended_s == clock() / 1000
 
 
 def test_without_a_token_of_the_operators_there_is_no_such_page(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from billing.plans import Plan
 from billing.pricing import Prices
 from handlers.settings import Settings, SettingsError
 from inference.params import CreativeOptions, Lora, Treatment
@@ -123,6 +124,7 @@ def test_each_variable_sets_its_setting(name: str, said: str, field: str, value:
         ("METRICS_TOKEN", ""),
         ("METRICS_TOKEN", "sixteen and spaces"),
         ("PRICES", "/nowhere/prices.json"),
+        ("PLANS", "/nowhere/plans.json"),
     ],
 )
 def test_what_is_no_setting_is_refused_by_name_in_a_line(name: str, said: str) -> None:
@@ -144,6 +146,30 @@ def test_a_network_that_is_none_is_told_once_and_by_its_variable(wrong: str) -> 
 def test_every_fault_is_named_at_once() -> None:
     with pytest.raises(SettingsError, match=r"ENLARGER_WORKERS.*; ENLARGER_LEASE_S"):
         Settings.from_environment({"ENLARGER_WORKERS": "x", "ENLARGER_LEASE_S": "x"})
+
+
+def test_a_plan_file_says_what_plans_there_are(tmp_path: Path) -> None:
+    file = tmp_path / "plans.json"
+    file.write_text('{"pro": {"requests_per_minute": 600, "max_in_flight": 7}}')
+    plans = Settings.from_environment({"ENLARGER_PLANS": str(file)}).plans
+    assert plans.named("pro") == Plan(requests_per_minute=600, max_in_flight=7)
+    assert plans.default == Plan()
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("", "cannot read"),
+        ("[]", "plans"),
+        ('{"pro": {"max_in_flight": 0}}', "plans.pro.max_in_flight"),
+        ('{"pro": {"nonsense": 1}}', "plans.pro.nonsense"),
+    ],
+)
+def test_a_wrong_plan_file_is_refused_by_its_place(tmp_path: Path, text: str, place: str) -> None:
+    file = tmp_path / "plans.json"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=f"ENLARGER_PLANS: .*{place}"):
+        Settings.from_environment({"ENLARGER_PLANS": str(file)})
 
 
 def test_a_price_file_says_what_differs(tmp_path: Path) -> None:
