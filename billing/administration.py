@@ -6,7 +6,8 @@ from typing import NamedTuple
 from billing import keys, ledger
 from billing.accounts import Account, Balance, find_account, new_account
 from billing.errors import TooManyPromotions
-from billing.keys import IssuedKey, KeyState
+from billing.keyring import Edit, Keyring
+from billing.keys import EVERY_SCOPE, IssuedKey, KeyState, Powers
 from billing.plans import Plans, put_on_plan
 from billing.promotions import MAX_PROMOTIONS, Promotion, promoted, promotions_of
 from storage.kv import KeyValue
@@ -32,7 +33,7 @@ def open_account(
     account = new_account(
         name, now_ms=now_ms, max_in_flight=max_in_flight, daily_requests=daily_requests
     )
-    key = keys.issue(account.id, "default", now_ms=now_ms)
+    key = keys.issue(account.id, "default", now_ms=now_ms, powers=Powers(EVERY_SCOPE))
     kv.commit(*ledger.opening(account, credits=credits, now_ms=now_ms), *key.changes)
     return OpenedAccount(account, key)
 
@@ -45,17 +46,25 @@ def set_plan(
     return find_account(kv, account_id)[0]
 
 
-def create_key(kv: KeyValue, account_id: str, *, name: str, now_ms: int) -> IssuedKey:
-    """A further key for an account; `AccountUnknown` if there is none."""
+def create_key(
+    kv: KeyValue,
+    account_id: str,
+    *,
+    name: str,
+    now_ms: int,
+    powers: Powers = Powers(),  # noqa: B008, immutable
+) -> IssuedKey:
+    """A further key for an account; `AccountUnknown` if there is none, `TooManyKeys`."""
     find_account(kv, account_id)
-    key = keys.issue(account_id, name, now_ms=now_ms)
-    kv.commit(*key.changes)
-    return key
+    return Keyring(kv, account_id).create(name, now_ms=now_ms, powers=powers)
 
 
 def set_key_state(kv: KeyValue, account_id: str, *, key_id: str, state: KeyState) -> None:
-    """Pause, resume or revoke a key, effective with the next request."""
-    kv.commit(keys.change_state(kv, account_id, key_id=key_id, state=state))
+    """Pause, resume or revoke a key, effective with the next request.
+
+    Raises `KeyNotFound`; `KeyEnded` if a revoked key is to be anything else.
+    """
+    Keyring(kv, account_id).edit(key_id, Edit(state=state))
 
 
 def grant_credits(kv: KeyValue, account_id: str, *, credits: int, now_ms: int) -> Balance:

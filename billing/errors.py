@@ -3,7 +3,12 @@
 BillingError
 ├── KeyFormatInvalid     a typo, told by the key's checksum without a look-up
 ├── KeyUnknown           no such key, or a revoked one
+│   └── KeyExpired       a key whose time is over
 ├── KeyInactive          a paused key
+├── ScopeMissing         a key that may not do this, or may not let another do it
+├── KeyNotFound          somebody named a key that the account does not have
+├── KeyEnded             a key that is revoked, expired or replaced cannot be changed any more
+├── TooManyKeys          the account has as many keys as it may
 ├── InsufficientCredits  the balance does not cover the price
 │   └── CreditsOwed      a payment was taken back after its credits were spent
 ├── CapReached           a cap of the key's own
@@ -38,8 +43,32 @@ class KeyUnknown(BillingError):
     """Invalid API key"""
 
 
+class KeyExpired(KeyUnknown):
+    """API key has expired"""
+
+
 class KeyInactive(BillingError):
     """API key is inactive"""
+
+
+class ScopeMissing(BillingError):
+    """This key lacks a scope"""
+
+    def __init__(self, scope: str, message: str | None = None) -> None:
+        super().__init__(message or f"This key lacks the scope {scope}")
+        self.scope = scope
+
+
+class KeyNotFound(BillingError):
+    """Key not found"""
+
+
+class KeyEnded(BillingError):
+    """This key has ended"""
+
+
+class TooManyKeys(BillingError):
+    """Too many keys"""
 
 
 class InsufficientCredits(BillingError):

@@ -7,6 +7,7 @@ what signs Apiframe's webhooks.
 """
 
 import hashlib
+import re
 import secrets
 import string
 import zlib
@@ -14,7 +15,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from billing.caps import Caps
-from billing.errors import KeyFormatInvalid, KeyInactive, KeyUnknown
+from billing.errors import KeyExpired, KeyFormatInvalid, KeyInactive, KeyUnknown
 from storage.kv import MAX_PAGE, Check, Item, Key, KeyValue, Put
 from storage.record import Record
 
@@ -22,6 +23,7 @@ _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM_CHARS = 24
 _CHECKSUM_CHARS = 6
 _PREFIX_CHARS = 8
+_ID = re.compile(r"key_[0-9a-f]{16}")
 
 
 class KeyState(StrEnum):
@@ -32,8 +34,28 @@ class KeyState(StrEnum):
     REVOKED = "revoked"
 
 
+class Scope(StrEnum):
+    """What a key may be used for; every key may ask whose it is."""
+
+    JOBS_WRITE = "jobs:write"
+    JOBS_READ = "jobs:read"
+    BILLING = "billing"
+    ADMIN = "admin"
+
+
+EVERY_SCOPE = tuple(Scope)
+"""What an account's first key has: it is the owner's, and without it nobody but the operator could
+make the others."""
+
+USUAL_SCOPES = (Scope.JOBS_WRITE, Scope.JOBS_READ, Scope.BILLING)
+"""What keys could do before there were scopes, and what a key has for which none are named."""
+
+
 class ApiKey(Record):
-    """A key as stored, under its digest. `prefix` is what may be shown again."""
+    """A key as stored, under its digest. `prefix` is what may be shown again.
+
+    From `expires_at_ms` on it is refused. `replaced_by` is the id of the key that follows it.
+    """
 
     id: str
     account_id: str
@@ -41,7 +63,30 @@ class ApiKey(Record):
     prefix: str
     state: KeyState = KeyState.ACTIVE
     created_at_ms: int
+    scopes: tuple[Scope, ...] = USUAL_SCOPES
     caps: Caps = Caps()
+    expires_at_ms: int | None = None
+    replaced_by: str | None = None
+
+    def may(self, scope: Scope) -> bool:
+        """Whether the key has that scope."""
+        return scope in self.scopes
+
+    def is_expired(self, *, now_ms: int) -> bool:
+        """Whether its time is over."""
+        return self.expires_at_ms is not None and now_ms >= self.expires_at_ms
+
+    def is_over(self, *, now_ms: int) -> bool:
+        """Whether it is refused for good."""
+        return self.state is KeyState.REVOKED or self.is_expired(now_ms=now_ms)
+
+
+class Powers(NamedTuple):
+    """What a key is for: what it may do, what it may spend, and until when."""
+
+    scopes: tuple[Scope, ...] = USUAL_SCOPES
+    caps: Caps = Caps()
+    expires_at_ms: int | None = None
 
 
 class Caller(NamedTuple):
@@ -53,16 +98,25 @@ class Caller(NamedTuple):
     key_version: int
 
     def still_active(self) -> Check:
-        """The condition that the key has not changed since the request was let in."""
-        return Check(_key_key(self.key_sha256), version=self.key_version)
+        """The condition that the key has not changed since the request was let in.
+
+        Its time may have run out meanwhile: that is no worse than a request a moment earlier.
+        """
+        return Check(key_key(self.key_sha256), version=self.key_version)
 
 
 class IssuedKey(NamedTuple):
-    """A new key: its body, to be shown once, its record, and the changes that store it."""
+    """A new key: its body, to be shown once, and its record."""
 
     body: str
     key: ApiKey
-    changes: tuple[Put, ...]
+
+    @property
+    def changes(self) -> tuple[Put, ...]:
+        """What stores it: the record, and its row in the account's list."""
+        sha256 = _digest(self.body)
+        row = row_key(self.key.account_id, self.key.id)
+        return (Put(key_key(sha256), self.key.model_dump()), Put(row, {"sha256": sha256}))
 
     @property
     def apiframe_spelling(self) -> str:
@@ -75,7 +129,13 @@ class IssuedKey(NamedTuple):
         return f"sk-{self.body}"
 
 
-def issue(account_id: str, name: str, *, now_ms: int) -> IssuedKey:
+def issue(
+    account_id: str,
+    name: str,
+    *,
+    now_ms: int,
+    powers: Powers = Powers(),  # noqa: B008, immutable
+) -> IssuedKey:
     """A new active key for an account."""
     random_part = "".join(secrets.choice(_DIGITS) for _ in range(_RANDOM_CHARS))
     body = random_part + _checksum(random_part)
@@ -85,33 +145,38 @@ def issue(account_id: str, name: str, *, now_ms: int) -> IssuedKey:
         name=name,
         prefix=f"afk_{body}"[:_PREFIX_CHARS],
         created_at_ms=now_ms,
+        scopes=powers.scopes,
+        caps=powers.caps,
+        expires_at_ms=powers.expires_at_ms,
     )
-    sha256 = _digest(body)
-    changes = (
-        Put(_key_key(sha256), key.model_dump()),
-        Put(Key(f"keys#{account_id}", key.id), {"sha256": sha256}),
-    )
-    return IssuedKey(body, key, changes)
+    return IssuedKey(body, key)
 
 
-def authenticate(kv: KeyValue, body: str) -> Caller:
+def authenticate(kv: KeyValue, body: str, *, now_ms: int) -> Caller:
     """The caller whose key has this body (the part after `afk_` or `sk-`).
 
     Raises `KeyFormatInvalid` without asking the store if the checksum is wrong, `KeyUnknown` for
-    a missing or revoked key, `KeyInactive` for a paused one.
+    a missing or revoked key, `KeyExpired` for one whose time is over, `KeyInactive` for a paused
+    one.
     """
     if not has_valid_checksum(body):
         raise KeyFormatInvalid
-    return _caller(kv, _digest(body))
+    caller = _caller(kv, _digest(body))
+    if caller.key.is_expired(now_ms=now_ms):
+        raise KeyExpired
+    return caller
 
 
 def read_again(kv: KeyValue, caller: Caller) -> Caller:
-    """The caller with the key as it stands now; raises like `authenticate` if it was withdrawn."""
+    """The caller with the key as it stands now; raises like `authenticate` if it was withdrawn.
+
+    Its time was looked at when it was let in, and is not again.
+    """
     return _caller(kv, caller.key_sha256)
 
 
 def _caller(kv: KeyValue, sha256: str) -> Caller:
-    item = kv.get(_key_key(sha256))
+    item = kv.get(key_key(sha256))
     if item is None:
         raise KeyUnknown
     key = ApiKey.model_validate(item.value)
@@ -129,33 +194,36 @@ def has_valid_checksum(body: str) -> bool:
     return body[_RANDOM_CHARS:] == _checksum(body[:_RANDOM_CHARS])
 
 
-def keys_of(kv: KeyValue, account_id: str) -> list[ApiKey]:
-    """An account's keys, up to a page of them."""
-    rows = kv.query(f"keys#{account_id}", limit=MAX_PAGE)
-    items = [kv.get(_key_key(row.value["sha256"])) for row in rows]
+def keys_of(
+    kv: KeyValue, account_id: str, *, after: str | None = None, limit: int = MAX_PAGE
+) -> list[ApiKey]:
+    """A page of an account's keys, in the order of their ids; `after` is the last one seen."""
+    rows = kv.query(list_partition(account_id), after=after, limit=limit)
+    items = [kv.get(key_key(row.value["sha256"])) for row in rows]
     return [ApiKey.model_validate(item.value) for item in items if item is not None]
 
 
-def change_state(kv: KeyValue, account_id: str, *, key_id: str, state: KeyState) -> Put:
-    """The change that pauses, resumes or revokes a key; `KeyUnknown` if there is none, or it has
-    been revoked, which is for good."""
-    item = _item_of(kv, account_id, key_id)
-    if item is None:
-        raise KeyUnknown(f"No such key: {key_id}")
-    key = ApiKey.model_validate(item.value)
-    if key.state is KeyState.REVOKED:
-        raise KeyUnknown(f"The key {key_id} has been revoked, which is for good")
-    updated = key.model_copy(update={"state": state})
-    return Put(item.key, updated.model_dump(), replaces=item.version)
+def find_item(kv: KeyValue, account_id: str, key_id: str) -> Item | None:
+    """The item of an account's key; None for what is no key's id, too."""
+    if not _ID.fullmatch(key_id):
+        return None
+    row = kv.get(row_key(account_id, key_id))
+    return None if row is None else kv.get(key_key(row.value["sha256"]))
 
 
-def _item_of(kv: KeyValue, account_id: str, key_id: str) -> Item | None:
-    row = kv.get(Key(f"keys#{account_id}", key_id))
-    return None if row is None else kv.get(_key_key(row.value["sha256"]))
-
-
-def _key_key(sha256: str) -> Key:
+def key_key(sha256: str) -> Key:
+    """Where a key's record lives."""
     return Key(f"key#{sha256}", "key")
+
+
+def list_partition(account_id: str) -> str:
+    """The partition of an account's list of keys."""
+    return f"keys#{account_id}"
+
+
+def row_key(account_id: str, key_id: str) -> Key:
+    """Where a key's row in its account's list lives; it holds the digest."""
+    return Key(list_partition(account_id), key_id)
 
 
 def _digest(body: str) -> str:

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from billing.accounts import find_account
-from billing.keys import Caller
+from billing.keys import Caller, Scope
 from handlers.apiframe_errors import ANSWERS
 from handlers.apiframe_wire import (
     ClarityParams,
@@ -32,9 +32,10 @@ from handlers.apiframe_wire import (
     details,
     summary,
 )
-from handlers.auth import CallerOf, ServicesOf, apiframe_caller, guarded_route
+from handlers.auth import CallerOf, ServicesOf, apiframe_caller, guarded_route, requires
 from handlers.credits import credits_notice
 from handlers.idempotency import request_name, tell_replay
+from handlers.keys import add_keys
 from handlers.offers import offered
 from handlers.parts import OPENAPI, create_part
 from handlers.quotes import add_apiframe_quotes
@@ -58,6 +59,8 @@ REFUSED: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem} for status in (400, 401, 402, 403, 404, 409, 429, 503, "4XX")
 }
 """What a route may refuse with. `4XX` is there so that FastAPI does not promise its own 422."""
+
+READS, WRITES = requires(Scope.JOBS_READ), requires(Scope.JOBS_WRITE)
 
 
 def let_in(request: Request) -> None:
@@ -89,7 +92,7 @@ def create_apiframe(services: Services) -> ASGIApp:
     return RateFields(app)
 
 
-@guarded.post("/images/upscale", status_code=202)
+@guarded.post("/images/upscale", status_code=202, dependencies=[WRITES])
 def upscale(
     body: UpscaleRequest,
     caller: CallerOf,
@@ -117,18 +120,19 @@ def upscale(
     return Submitted(jobId=str(accepted.job.id), status=accepted.job.status.upper())
 
 
-add_apiframe_quotes(guarded)
-add_statements(guarded)
+add_apiframe_quotes(guarded, dependencies=[WRITES])
+add_statements(guarded, dependencies=[requires(Scope.BILLING)])
+add_keys(guarded, dependencies=[requires(Scope.ADMIN)])
 
 
-@guarded.get("/jobs/{job_id}")
+@guarded.get("/jobs/{job_id}", dependencies=[READS])
 def job(job_id: str, caller: CallerOf, services: ServicesOf) -> JobDetails:
     """One job."""
     found = find_own_job(services.kv, caller.account_id, job_id=_job_id(job_id))
     return details(found, links=services.links, now_ms=services.clock())
 
 
-@guarded.get("/jobs")
+@guarded.get("/jobs", dependencies=[READS])
 def jobs(
     caller: CallerOf,
     services: ServicesOf,
@@ -185,7 +189,7 @@ def me(caller: CallerOf, services: ServicesOf) -> Me:
     )
 
 
-@guarded.post("/uploads", status_code=201)
+@guarded.post("/uploads", status_code=201, dependencies=[WRITES])
 def upload(file: UploadFile, caller: CallerOf, services: ServicesOf) -> UploadInfo:
     """Take a picture in, to be used as `image` within two hours."""
     data = file.file.read(MAX_UPLOAD_BYTES + 1)

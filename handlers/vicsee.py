@@ -9,7 +9,7 @@ from fastapi.security import HTTPBearer
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from billing import quota
+from billing import keys, quota
 from billing.accounts import Account, find_account
 from billing.keys import Caller
 from billing.quota import Quota
@@ -19,6 +19,7 @@ from handlers.auth import (
     LetIn,
     ServicesOf,
     guarded_route,
+    requires,
     services_of,
     vicsee_caller,
 )
@@ -42,6 +43,8 @@ from jobs.sources import shown
 from jobs.submission import Order, RequestName
 
 Request_ = Annotated[RequestName | None, Depends(request_name)]
+
+READS, WRITES = requires(keys.Scope.JOBS_READ), requires(keys.Scope.JOBS_WRITE)
 
 
 def let_in(request: Request) -> None:
@@ -83,7 +86,7 @@ def _guarded(let_in: LetIn) -> APIRouter:
 
 guarded = _guarded(let_in)
 uncounted = _guarded(let_in_uncounted)
-add_vicsee_quotes(uncounted)
+add_vicsee_quotes(uncounted, dependencies=[WRITES])
 open_to_all = APIRouter(responses={422: {"model": wire.Failed}})
 
 
@@ -126,7 +129,7 @@ class RateHeaders:
         await self._app(scope, receive, counted)
 
 
-@guarded.post("/tools/upscale-image")
+@guarded.post("/tools/upscale-image", dependencies=[WRITES])
 def upscale_image(
     body: wire.UpscaleRequest,
     caller: CallerOf,
@@ -140,7 +143,7 @@ def upscale_image(
     return Envelope(data=wire.created(accepted))
 
 
-@guarded.post("/generate")
+@guarded.post("/generate", dependencies=[WRITES])
 def generate(
     body: wire.GenerateRequest,
     caller: CallerOf,
@@ -154,13 +157,17 @@ def generate(
     return Envelope(data=wire.generated(accepted))
 
 
-@guarded.get("/tasks/{task_id}")
+@guarded.get("/tasks/{task_id}", dependencies=[READS])
 def task(task_id: str, caller: CallerOf, services: ServicesOf) -> Envelope[wire.Task]:
     """One task."""
     return Envelope(data=wire.task(_task(task_id, caller, services), links=services.links))
 
 
-@guarded.get("/tasks/{task_id}/download", response_model=Envelope[wire.Download])
+@guarded.get(
+    "/tasks/{task_id}/download",
+    response_model=Envelope[wire.Download],
+    dependencies=[READS],
+)
 def download(
     task_id: str, caller: CallerOf, services: ServicesOf, mode: Literal["url", "proxy"] = "url"
 ) -> Envelope[wire.Download] | StreamingResponse:
@@ -185,7 +192,7 @@ def credits(caller: CallerOf, services: ServicesOf) -> Envelope[wire.Credits]:
     return Envelope(data=wire.Credits(credits=balance.spendable))
 
 
-@guarded.post("/upload")
+@guarded.post("/upload", dependencies=[WRITES])
 def upload(
     body: wire.UploadRequest, caller: CallerOf, services: ServicesOf
 ) -> Envelope[wire.UploadPlace]:

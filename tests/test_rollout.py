@@ -16,7 +16,7 @@ import billing
 import jobs
 from billing import ledger
 from billing.accounts import Account, account_key, find_account
-from billing.administration import grant_credits, set_key_state, set_plan
+from billing.administration import create_key, grant_credits, set_key_state, set_plan
 from billing.keys import ApiKey, Caller, KeyState
 from billing.ledger import Entry
 from billing.plans import SELF_HOSTED
@@ -53,6 +53,8 @@ NEVER_REWRITTEN = {
     "requests#": "the job that an Idempotency-Key made, and the fingerprint of its body",
     "quota#": "a day's requests: nothing but a counter",
     "usage#": "a day's jobs of a key: nothing but counters",
+    "key_count#": "how many keys an account has made: nothing but a counter",
+    "key_use#": "a day on which a key was used: nothing",
     "metrics": "a share of all totals: nothing but counters",
 }
 """What is kept beside records, by the beginning of its partition: plain values, written once and
@@ -202,6 +204,12 @@ def is_paused(world: World, key: Key) -> None:
     assert world.value(key)["state"] == "inactive"
 
 
+def is_paused_and_joined(world: World, key: Key) -> None:
+    is_paused(world, key)
+    create_key(world.machine.kv, world.caller.account_id, name="second", now_ms=1)
+    world.machine.services.key_use.note(world.caller.key.id)
+
+
 def earns_and_spends(world: World, _: Key) -> None:
     grant_credits(world.machine.kv, world.caller.account_id, credits=5, now_ms=1)
     world.order()
@@ -246,7 +254,9 @@ LIVES: Mapping[str, Life] = {
     ),
     "an audit": Life(Audited, an_audit, is_audited_again),
     "an entry": Life(Entry, a_hold, is_verified),
-    "a key": Life(ApiKey, lambda world: Key(f"key#{world.caller.key_sha256}", "key"), is_paused),
+    "a key": Life(
+        ApiKey, lambda world: Key(f"key#{world.caller.key_sha256}", "key"), is_paused_and_joined
+    ),
 }
 
 

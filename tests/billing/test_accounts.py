@@ -7,7 +7,7 @@ import pytest
 from billing import keys, ledger
 from billing.accounts import Account, Balance, all_account_ids, find_account, new_account
 from billing.administration import create_key, grant_credits, open_account, set_key_state
-from billing.errors import AccountUnknown, KeyUnknown
+from billing.errors import AccountUnknown, KeyNotFound
 from billing.keys import KeyState
 from storage.kv import MAX_PAGE, Key, KeyValue, Put
 from tests.running import Clock
@@ -19,7 +19,7 @@ def test_an_opened_account_has_its_credits_and_a_key_that_works(kv: KeyValue, cl
     assert account == opened.account
     assert (account.name, account.max_in_flight, account.daily_requests) == ("Ada", 2, 9)
     assert balance == Balance(available=70)
-    assert keys.authenticate(kv, opened.key.body).account_id == account.id
+    assert keys.authenticate(kv, opened.key.body, now_ms=clock()).account_id == account.id
 
 
 def test_the_opening_credits_are_an_entry(kv: KeyValue, account: Account, clock: Clock) -> None:
@@ -59,7 +59,7 @@ def test_an_unknown_account_is_named(kv: KeyValue, clock: Clock) -> None:
         create_key(kv, "acc_none", name="key", now_ms=clock())
     with pytest.raises(AccountUnknown, match="acc_none"):
         grant_credits(kv, "acc_none", credits=1, now_ms=clock())
-    with pytest.raises(KeyUnknown, match="key_none"):
+    with pytest.raises(KeyNotFound, match="key_none"):
         set_key_state(kv, "acc_none", key_id="key_none", state=KeyState.REVOKED)
 
 

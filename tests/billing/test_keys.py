@@ -10,12 +10,13 @@ import pytest
 from billing import keys
 from billing.accounts import Account
 from billing.administration import create_key, set_key_state
-from billing.errors import KeyFormatInvalid, KeyInactive, KeyUnknown
+from billing.errors import KeyEnded, KeyFormatInvalid, KeyInactive, KeyNotFound, KeyUnknown
 from billing.keys import IssuedKey, KeyState
 from storage.kv import Conflict, KeyValue, Unavailable
 from tests.running import Clock
 
 ALPHABET = string.ascii_letters + string.digits
+NOW_MS = Clock().now_ms
 
 
 @pytest.fixture
@@ -40,27 +41,27 @@ def test_every_single_typo_is_told_without_asking_the_store(
 ) -> None:
     kv.close()
     with pytest.raises(Unavailable):
-        keys.authenticate(kv, issued.body)
+        keys.authenticate(kv, issued.body, now_ms=NOW_MS)
     for typo in single_typos(issued.body):
         with pytest.raises(KeyFormatInvalid):
-            keys.authenticate(kv, typo)
+            keys.authenticate(kv, typo, now_ms=NOW_MS)
 
 
 @pytest.mark.parametrize("text", ["", "afk_", "0" * 30, "é" * 30, "0" * 10_000])
 def test_what_never_was_a_key_is_told_without_asking_the_store(kv: KeyValue, text: str) -> None:
     kv.close()
     with pytest.raises(KeyFormatInvalid):
-        keys.authenticate(kv, text)
+        keys.authenticate(kv, text, now_ms=NOW_MS)
 
 
 def test_a_well_formed_key_that_nobody_was_given_is_unknown(kv: KeyValue, clock: Clock) -> None:
     stranger = keys.issue("acc_stranger", "never stored", now_ms=clock())
     with pytest.raises(KeyUnknown):
-        keys.authenticate(kv, stranger.body)
+        keys.authenticate(kv, stranger.body, now_ms=NOW_MS)
 
 
 def test_a_key_says_whose_it_is(kv: KeyValue, account: Account, issued: IssuedKey) -> None:
-    caller = keys.authenticate(kv, issued.body)
+    caller = keys.authenticate(kv, issued.body, now_ms=NOW_MS)
     assert caller.account_id == account.id
     assert caller.key == issued.key
     assert (issued.key.name, issued.key.state) == ("laptop", KeyState.ACTIVE)
@@ -70,7 +71,7 @@ def test_both_spellings_have_one_body_and_one_digest(kv: KeyValue, issued: Issue
     assert issued.apiframe_spelling == f"afk_{issued.body}"
     assert issued.vicsee_spelling == f"sk-{issued.body}"
     digest = hashlib.sha256(issued.apiframe_spelling.encode()).hexdigest()
-    assert keys.authenticate(kv, issued.body).key_sha256 == digest
+    assert keys.authenticate(kv, issued.body, now_ms=NOW_MS).key_sha256 == digest
 
 
 def test_no_two_keys_are_alike(clock: Clock) -> None:
@@ -101,9 +102,9 @@ def test_a_paused_key_is_inactive_until_it_is_resumed(
 ) -> None:
     set_key_state(kv, account.id, key_id=issued.key.id, state=KeyState.INACTIVE)
     with pytest.raises(KeyInactive):
-        keys.authenticate(kv, issued.body)
+        keys.authenticate(kv, issued.body, now_ms=NOW_MS)
     set_key_state(kv, account.id, key_id=issued.key.id, state=KeyState.ACTIVE)
-    assert keys.authenticate(kv, issued.body).account_id == account.id
+    assert keys.authenticate(kv, issued.body, now_ms=NOW_MS).account_id == account.id
 
 
 def test_a_revoked_key_is_unknown_for_good(
@@ -111,17 +112,17 @@ def test_a_revoked_key_is_unknown_for_good(
 ) -> None:
     set_key_state(kv, account.id, key_id=issued.key.id, state=KeyState.REVOKED)
     with pytest.raises(KeyUnknown):
-        keys.authenticate(kv, issued.body)
-    with pytest.raises(KeyUnknown, match="for good"):
+        keys.authenticate(kv, issued.body, now_ms=NOW_MS)
+    with pytest.raises(KeyEnded, match="for good"):
         set_key_state(kv, account.id, key_id=issued.key.id, state=KeyState.ACTIVE)
     with pytest.raises(KeyUnknown):
-        keys.authenticate(kv, issued.body)
+        keys.authenticate(kv, issued.body, now_ms=NOW_MS)
 
 
 def test_a_callers_condition_fails_once_the_key_has_changed(
     kv: KeyValue, account: Account, issued: IssuedKey
 ) -> None:
-    caller = keys.authenticate(kv, issued.body)
+    caller = keys.authenticate(kv, issued.body, now_ms=NOW_MS)
     kv.commit(caller.still_active())
     set_key_state(kv, account.id, key_id=issued.key.id, state=KeyState.INACTIVE)
     with pytest.raises(Conflict):
@@ -131,7 +132,7 @@ def test_a_callers_condition_fails_once_the_key_has_changed(
 def test_reading_a_caller_again_tells_why_its_key_no_longer_serves(
     kv: KeyValue, account: Account, issued: IssuedKey
 ) -> None:
-    caller = keys.authenticate(kv, issued.body)
+    caller = keys.authenticate(kv, issued.body, now_ms=NOW_MS)
     assert keys.read_again(kv, caller) == caller
     set_key_state(kv, account.id, key_id=issued.key.id, state=KeyState.INACTIVE)
     with pytest.raises(KeyInactive):
@@ -148,5 +149,5 @@ def test_an_account_lists_its_own_keys_only(
 ) -> None:
     kv.commit(*keys.issue("acc_other", "not mine", now_ms=clock()).changes)
     assert {key.name for key in keys.keys_of(kv, account.id)} == {"default", "laptop"}
-    with pytest.raises(KeyUnknown):
+    with pytest.raises(KeyNotFound):
         set_key_state(kv, "acc_other", key_id=issued.key.id, state=KeyState.REVOKED)

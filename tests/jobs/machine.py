@@ -139,7 +139,7 @@ class Machine:
         opened = open_account(
             self.kv, "test", credits=credits, now_ms=self.clock(), max_in_flight=max_in_flight
         )
-        return authenticate(self.kv, opened.key.body)
+        return authenticate(self.kv, opened.key.body, now_ms=self.clock())
 
     def order(self, caller: Caller, **changes: Any) -> Order:
         """An order of a small picture for 8 credits, but for the changes."""
