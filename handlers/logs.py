@@ -23,8 +23,8 @@ MAX_CHARS = 64 * 1024
 
 _MAX_MASKED_CHARS = 16 * MAX_CHARS  # no more is looked at: to mask 10 MB would take seconds
 
-OF_THE_WIRE = ("boto3", "botocore", "s3transfer", "urllib3", "httpcore2", "psycopg", "hpack")
-"""Loggers of libraries that tell at DEBUG or INFO what they send: headers, links, passwords."""
+QUIET = ("boto3", "botocore", "s3transfer", "urllib3", "httpcore2", "psycopg", "pyvips")
+"""Libraries that tell at DEBUG or INFO what they send (headers, links, passwords), or each step."""
 
 _UVICORN = ("uvicorn", "uvicorn.error", "uvicorn.access")
 
@@ -63,7 +63,7 @@ def configure(
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    for name in OF_THE_WIRE:
+    for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

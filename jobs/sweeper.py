@@ -111,7 +111,7 @@ class Sweeper:
 
 
 def _job_of(queue: str, key: Key) -> str | None:
-    """The job that an item of a queue is about; None for an upload, which is about none."""
+    """The job that an item of a queue is about, or None."""
     if queue == DELIVERIES:
         return key.partition.partition("#")[2]
-    return None if queue == UPLOADS_QUEUE else key.sort
+    return key.sort if queue in (JOBS, STRANDED, RETENTION) else None
