@@ -17,6 +17,7 @@ for _name in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"):
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How often the long tests do what they do."""
     parser.addoption("--kills", type=int, default=3, help="of a service under load")
+    parser.addoption("--histories", type=int, default=20, help="of all that moves money")
     parser.addoption("--races", type=int, default=1, help="of processes for one balance")
 
 
