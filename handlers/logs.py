@@ -62,6 +62,7 @@ def configure(
     for name in _UVICORN:
         logger = logging.getLogger(name)
         logger.handlers.clear()
+        logger.setLevel(logging.NOTSET)
         logger.propagate = True
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
