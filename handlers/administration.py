@@ -1,41 +1,46 @@
-"""What an operator commands besides serving: `accounts`, `keys`, `credits` and `ledger`."""
+"""What an operator commands besides serving: `accounts`, `credits` and `ledger`; `keys` joins."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from billing import keys, ledger
+from billing import ledger
 from billing.accounts import (
-    DEFAULT_DAILY_REQUESTS,
-    DEFAULT_MAX_IN_FLIGHT,
     Account,
     Balance,
     all_account_ids,
     find_account,
 )
 from billing.administration import (
-    create_key,
     grant_credits,
     grant_promotion,
     open_account,
-    set_key_state,
+    set_plan,
 )
-from billing.keys import IssuedKey, KeyState
+from billing.ledger import Line
+from handlers.key_commands import add_key_commands, shown_once
 from handlers.settings import SettingsError
+from handlers.statement_wire import entries_csv, shown_entry
 from handlers.stores import Data, Stores
 from jobs.ids import system_clock
+from storage.kv import MAX_PAGE, KeyValue
 
 MAX_ACCOUNTS_LISTED = 1000
+USUAL_ENTRIES = 100
 DAY_MS = 24 * 60 * 60 * 1000
 
-AccountId = Annotated[str, typer.Option("--account", help="The account's id, acc_…")]
 AccountArgument = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's id, acc_…")]
-KeyId = Annotated[str, typer.Argument(help="The key's id, key_…")]
+MaxInFlight = Annotated[
+    int | None,
+    typer.Option(min=1, help="Unfinished jobs at a time, in the place of the plan's."),
+]
+DailyRequests = Annotated[
+    int | None, typer.Option(min=1, help="VicSee requests a day, in the place of the plan's.")
+]
 
 
 def add_administration(cli: typer.Typer, stores: Stores) -> None:
@@ -49,27 +54,22 @@ def add_administration(cli: typer.Typer, stores: Stores) -> None:
                 "create": command.create_account,
                 "list": command.list_accounts,
                 "show": command.show_account,
-            },
-        ),
-        (
-            "keys",
-            "API keys.",
-            {
-                "create": command.create_key,
-                "list": command.list_keys,
-                "revoke": command.revoke_key,
-                "pause": command.pause_key,
-                "resume": command.resume_key,
+                "plan": command.set_plan,
             },
         ),
         ("credits", "Balances.", {"grant": command.grant, "show": command.balance}),
-        ("ledger", "The entries behind the balances.", {"verify": command.verify}),
+        (
+            "ledger",
+            "The entries behind the balances.",
+            {"verify": command.verify, "statement": command.statement},
+        ),
     )
     for name, about, group in groups:
         sub = typer.Typer(help=about, no_args_is_help=True)
         for verb, do in group.items():
             sub.command(verb)(do)
         cli.add_typer(sub, name=name)
+    add_key_commands(cli, stores)
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,8 @@ class Administration:
         self,
         name: str,
         credits: Annotated[int, typer.Option(min=0, help="The opening balance.")] = 0,
-        max_in_flight: Annotated[
-            int, typer.Option(min=1, help="Unfinished jobs at a time.")
-        ] = DEFAULT_MAX_IN_FLIGHT,
-        daily_requests: Annotated[
-            int, typer.Option(min=1, help="VicSee requests a day.")
-        ] = DEFAULT_DAILY_REQUESTS,
+        max_in_flight: MaxInFlight = None,
+        daily_requests: DailyRequests = None,
         data: Data = None,
     ) -> None:
         """Open an account, and print it with its key, which is not shown again."""
@@ -108,7 +104,7 @@ class Administration:
                     "credits": credits,
                     "webhookSecret": opened.account.webhook_secret,
                 },
-                "key": _shown_once(opened.key),
+                "key": shown_once(opened.key),
             }
         )
 
@@ -133,30 +129,29 @@ class Administration:
             found, balance = find_account(kv, account)
         _print(_shown(found, balance) | {"webhookSecret": found.webhook_secret})
 
-    def create_key(self, account: AccountId, name: str = "default", data: Data = None) -> None:
-        """Make a further key, and print it; it is not shown again."""
+    def set_plan(
+        self,
+        account: AccountArgument,
+        plan: Annotated[str, typer.Argument(metavar="PLAN", help="The plan's name.")],
+        max_in_flight: MaxInFlight = None,
+        daily_requests: DailyRequests = None,
+        data: Data = None,
+    ) -> None:
+        """Put an account on a plan; the limits that are not said here are the plan's."""
+        said = {"max_in_flight": max_in_flight, "daily_requests": daily_requests}
+        own = {name: limit for name, limit in said.items() if limit is not None}
+        plans = self.stores.settings(data).plans
         with self.stores.existing(data) as kv:
-            key = create_key(kv, account, name=name, now_ms=system_clock())
-        _print(_shown_once(key))
-
-    def list_keys(self, account: AccountId, data: Data = None) -> None:
-        """List an account's keys, without what opens anything."""
-        with self.stores.existing(data) as kv:
-            find_account(kv, account)
-            found = keys.keys_of(kv, account)
-        _print([key.model_dump() for key in found])
-
-    def revoke_key(self, key: KeyId, account: AccountId, data: Data = None) -> None:
-        """Revoke a key for good."""
-        self._set_key_state(key, account, state=KeyState.REVOKED, data=data)
-
-    def pause_key(self, key: KeyId, account: AccountId, data: Data = None) -> None:
-        """Let a key do nothing for now."""
-        self._set_key_state(key, account, state=KeyState.INACTIVE, data=data)
-
-    def resume_key(self, key: KeyId, account: AccountId, data: Data = None) -> None:
-        """Let a paused key work again."""
-        self._set_key_state(key, account, state=KeyState.ACTIVE, data=data)
+            found = plans.applied(set_plan(kv, account, plan=plan, plans=plans, **own))
+        _print(
+            {
+                "id": found.id,
+                "plan": found.plan,
+                "maxInFlight": found.max_in_flight,
+                "requestsPerMinute": plans.of(found).requests_per_minute,
+                "dailyRequests": found.daily_requests,
+            }
+        )
 
     def grant(
         self,
@@ -200,12 +195,31 @@ class Administration:
             raise typer.Exit(1)
         typer.echo("the ledger verifies")
 
-    def _set_key_state(
-        self, key_id: str, account_id: str, *, state: KeyState, data: Path | None
+    def statement(
+        self,
+        account: AccountArgument,
+        csv: Annotated[bool, typer.Option("--csv", help="As CSV, not as JSON.")] = False,
+        limit: Annotated[int, typer.Option(min=1, help="How many at the most.")] = USUAL_ENTRIES,
+        data: Data = None,
     ) -> None:
+        """Print what moved an account's credits, newest first."""
         with self.stores.existing(data) as kv:
-            set_key_state(kv, account_id, key_id=key_id, state=state)
-        _print({"id": key_id, "state": state})
+            find_account(kv, account)
+            lines = list(islice(_lines(kv, account), limit + 1))
+        shown = [shown_entry(line) for line in lines[:limit]]
+        if csv:
+            typer.echo(entries_csv(shown), nl=False)
+        else:
+            _print([each.model_dump() for each in shown])
+        if len(lines) > limit:
+            typer.echo(f"These are the last {limit}; there are more. See --limit.", err=True)
+
+def _lines(kv: KeyValue, account_id: str) -> Iterator[Line]:
+    """An account's entries, newest first, a page at a time."""
+    before: str | None = None
+    while page := ledger.statement(kv, account_id, before=before, limit=MAX_PAGE):
+        yield from page
+        before = page[-1].place
 
 
 def _print(what: object) -> None:
@@ -218,15 +232,6 @@ def _shown(account: Account, balance: Balance) -> dict[str, Any]:
         "name": account.name,
         "credits": {"available": balance.available, "held": balance.held},
         "unfinishedJobs": balance.in_flight,
-    }
-
-
-def _shown_once(key: IssuedKey) -> dict[str, str]:
-    return {
-        "id": key.key.id,
-        "name": key.key.name,
-        "apiframe": key.apiframe_spelling,
-        "vicsee": key.vicsee_spelling,
     }
 
 
