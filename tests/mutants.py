@@ -1,0 +1,176 @@
+"""Plants a bug in the money code, one after another, and says which the tests let pass.
+
+    python -m tests.mutants [--only WORD]
+
+Each runs in a copy of the repository. Exit 1 if any bug survives, or is out of date: its place in
+the code is not there exactly once any more.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).parent.parent
+COPIED = ("billing", "handlers", "inference", "jobs", "storage", "tests", "pyproject.toml")
+SUITE = ("tests/billing", "tests/jobs/test_caps.py", "tests/jobs/test_money.py",
+         "tests/jobs/test_submission.py", "tests/jobs/test_idempotency.py")  # fmt: skip
+PATIENCE_S = 600
+
+
+class Mutant(NamedTuple):
+    """A bug: where it is planted, what is there, and what stands there then."""
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+
+
+MUTANTS = (
+    Mutant(
+        "a hold may overdraw",
+        "billing/ledger.py",
+        'floors={"available": 0, "promo": 0},',
+        "floors={},",
+    ),
+    Mutant(
+        "no limit of jobs in flight",
+        "billing/ledger.py",
+        'ceilings={"in_flight": account.max_in_flight},',
+        "ceilings={},",
+    ),
+    Mutant(
+        "a settlement needs no hold",
+        "billing/ledger.py",
+        "return Add(hold, {}, floors=exactly, ceilings=exactly)",
+        "return Add(hold, {})",
+    ),
+    Mutant(
+        "a release is named unlike a capture",
+        "billing/ledger.py",
+        '*_moved(account_id, f"settle:{job_id}", entry=entry, in_flight=-1),',
+        '*_moved(account_id, f"release:{job_id}", entry=entry, in_flight=-1),',
+    ),
+    Mutant(
+        "a release gives everything back as paid credits",
+        "billing/ledger.py",
+        "credits=split.paid,\n        promo=split.promo,\n        held=-split.credits,",
+        "credits=split.credits,\n        promo=0,\n        held=-split.credits,",
+    ),
+    Mutant(
+        "paid credits are spent first",
+        "billing/ledger.py",
+        "promo = min(balance.promo, credits)",
+        "promo = max(0, credits - balance.available)",
+    ),
+    Mutant(
+        "an expiry takes what others left meanwhile",
+        "billing/ledger.py",
+        'floors={"promo": left})',
+        "floors={})",
+    ),
+    Mutant(
+        "all of a promotion expires, spent or not",
+        "billing/promotions.py",
+        "unspent = min(max(balance.promo - lasting, 0), promotion.credits)",
+        "unspent = min(balance.promo, promotion.credits)",
+    ),
+    Mutant(
+        "a revoked key may still commit",
+        "jobs/submission.py",
+        "            caller.still_active(),\n            *ledger.hold",
+        "            *ledger.hold",
+    ),
+    Mutant(
+        "an idempotency key is not part of the commit",
+        "jobs/submission.py",
+        "            *_request_put(order, job),\n",
+        "",
+    ),
+    Mutant(
+        "caps are only looked at beforehand",
+        "billing/usage.py",
+        "Add(key, amounts, ceilings=ceilings[key])",
+        "Add(key, amounts)",
+    ),
+    Mutant(
+        "a failed job's credits stay counted",
+        "jobs/endings.py",
+        "settlement += usage.given_back(job.tally, credits=split.credits)",
+        "pass",
+    ),
+    Mutant(
+        "refunds are added up though Stripe tells their sum",
+        "billing/purchases.py",
+        "max(purchase.refunded_minor, fact.refunded_minor)",
+        "purchase.refunded_minor + fact.refunded_minor",
+    ),
+    Mutant(
+        "a won dispute gives nothing back",
+        "billing/purchases.py",
+        "_TAKEN_RANK <= self.rank < _WON_RANK",
+        "_TAKEN_RANK <= self.rank",
+    ),
+    Mutant(
+        "any amount pays for a purchase",
+        "billing/purchases.py",
+        "if said != (purchase.amount_minor, purchase.currency):",
+        "if said[1] != purchase.currency:",
+    ),
+    Mutant(
+        "credits are there before they are paid",
+        "billing/purchases.py",
+        "if self.is_paid else 0",
+        "if True else 0",
+    ),
+)
+
+
+def main() -> None:
+    """Try every mutant, and print what became of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="a word in the names of those to try")
+    args = parser.parse_args()
+    table = Table("bug", "in", "")
+    outcomes = {each: outcome_of(each) for each in MUTANTS if args.only in each.name}
+    for mutant, outcome in outcomes.items():
+        table.add_row(mutant.name, mutant.file, outcome)
+    Console(width=120).print(table)
+    if set(outcomes.values()) - {"caught"}:
+        sys.exit(1)
+
+
+def outcome_of(mutant: Mutant) -> str:
+    """Whether the tests catch it."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for each in COPIED:
+            source = ROOT / each
+            copy = shutil.copytree if source.is_dir() else shutil.copy
+            copy(source, folder / each)
+        place = folder / mutant.file
+        code = place.read_text()
+        if code.count(mutant.right) != 1:
+            return "out of date"
+        place.write_text(code.replace(mutant.right, mutant.wrong))
+        ran = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *SUITE],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
+        )
+    # 1 says that tests failed; anything else, that they could not be run.
+    return {0: "SURVIVED", 1: "caught"}.get(ran.returncode, f"pytest ended with {ran.returncode}")
+
+
+if __name__ == "__main__":
+    main()
