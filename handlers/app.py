@@ -13,6 +13,7 @@ from handlers.health import health_routes
 from handlers.limits import BodyLimit, RequestId
 from handlers.metrics import metrics_routes
 from handlers.parts import create_part
+from handlers.stripe_events import stripe_events
 from handlers.vicsee import create_vicsee
 from jobs.services import MAX_FETCHES, Services
 
@@ -25,7 +26,7 @@ THREADS = 2 * MAX_FETCHES
 
 def create_app(services: Services, *, metrics_token: str | None = None) -> FastAPI:
     """The whole app over `services`; `/metrics` is there if it has a token."""
-    routes = [health_routes(services)]
+    routes = [health_routes(services), stripe_events]
     if metrics_token is not None:
         routes.append(metrics_routes(services.metrics, token=metrics_token))
     app = create_part(services, *routes, answers=ANSWERS, lifespan=_with_threads)

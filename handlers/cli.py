@@ -12,6 +12,7 @@ from handlers.administration import add_administration
 from handlers.settings import Settings, SettingsError
 from handlers.store_commands import add_stores
 from handlers.stores import Data, FileUnusable, OpenStore, Stores
+from handlers.stripe_commands import add_stripe
 from handlers.upscaling import LoadEngine, UpscaleCommand
 from handlers.weights import add_weights
 from handlers.welcome import welcome
@@ -55,6 +56,7 @@ def create_cli(
     add_stores(cli, stores)
     add_administration(cli, stores)
     add_weights(cli, stores)
+    add_stripe(cli, stores)
     return partial(_run, cli)
 
 

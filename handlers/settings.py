@@ -121,9 +121,7 @@ class Settings(BaseModel):
     stripe_key: str | None = Field(default=None, pattern=r"^[!-~]{8,500}$", repr=False)
     """Stripe's secret key. By default nothing is sold."""
 
-    stripe_webhook_secret: str | None = Field(
-        default=None, pattern=r"^[!-~]{8,500}$", repr=False
-    )
+    stripe_webhook_secret: str | None = Field(default=None, pattern=r"^[!-~]{8,500}$", repr=False)
     """What Stripe signs its events with, `whsec_…`."""
 
     stripe_api: str | None = Field(default=None, pattern=r"^https?://")
@@ -246,7 +244,7 @@ class Settings(BaseModel):
             loaded: dict[str, Any] = json.loads(Path(value).read_text())
         except (OSError, ValueError) as error:
             raise ValueError(f"cannot read {value}: {error}") from error
-        return {"plans": loaded} if info.field_name == "plans" else loaded
+        return {info.field_name: loaded} if info.field_name in ("plans", "packs") else loaded
 
     @field_validator("store_url", "objects_url")
     @classmethod

@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from billing.errors import InsufficientCredits, OverMaxCredits, RateLimited
+from billing.errors import CreditsOwed, InsufficientCredits, OverMaxCredits, RateLimited
 from handlers.errors import ROOTS, Answers, BodyTooLarge, refusal_of, retry_after
 from handlers.vicsee_wire import MAX_UPLOAD_BYTES, ErrorBody, Failed
 from jobs.ids import iso_utc
@@ -77,7 +77,7 @@ def told(error: Exception) -> ErrorBody:
 
 
 def _message(error: Exception) -> str:
-    if isinstance(error, InsufficientCredits):
+    if isinstance(error, InsufficientCredits) and not isinstance(error, CreditsOwed):
         return f"Insufficient credits. Required: {error.required}, Available: {error.available}"
     if isinstance(error, OverMaxCredits):
         return f"This task costs {error.required} credits; max_credits allows {error.most}"

@@ -3,9 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from billing.payments import Payments
+from billing.stripe_client import Stripe
 from handlers.settings import PREFIX, Settings, SettingsError
 from inference.catalogue import installed_models
 from jobs.dispatch import Dispatcher
@@ -82,6 +85,20 @@ def device_here(settings: Settings) -> str | None:
     return "cuda" if CARD.exists() else "cpu"
 
 
+def payments_over(kv: KeyValue, settings: Settings) -> Payments | None:
+    """Who takes payments, if the settings have Stripe's key."""
+    if settings.stripe_key is None:
+        return None
+    if find_spec("stripe") is None:
+        raise SettingsError(f"{PREFIX}STRIPE_KEY: stripe is missing: install 'enlarger[stripe]'")
+    stripe = Stripe(
+        settings.stripe_key,
+        webhook_secret=settings.stripe_webhook_secret,
+        api=settings.stripe_api,
+    )
+    return Payments(kv, stripe, clock=system_clock, packs=settings.packs)
+
+
 def wired(
     settings: Settings,
     *,
@@ -103,6 +120,7 @@ def wired(
         clock=system_clock,
         prices=settings.prices,
         plans=settings.plans,
+        payments=payments_over(kv, settings),
         works_on=works_on or (lambda _: device_here(settings)),
         treatment=settings.treatment,
         models=installed_models(settings.weights_path, creative=settings.creative_options),

@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 from billing.key_use import KeyUse
+from billing.payments import Payments
 from billing.plans import SELF_HOSTED, Plans
 from billing.pricing import Prices
 from billing.rates import Rates
@@ -73,6 +74,7 @@ class Services:
     creative: CreativeOptions = USUAL_CREATION
     treatment: Treatment = USUAL
     plans: Plans = SELF_HOSTED
+    payments: Payments | None = None
     works_on: Callable[[str], str | None] = lambda _: None
     check_dispatch: Callable[[], None] | None = None
     new_job_id: Callable[[int], UUID] = new_job_id

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from billing.administration import OpenedAccount, open_account
+from billing.payments import Payments
 from billing.plans import SELF_HOSTED, Plans
 from billing.pricing import Prices
 from handlers.app import create_app
@@ -123,6 +124,7 @@ def running(
     plans: Plans = SELF_HOSTED,
     works_on: Callable[[str], str | None] = lambda _: None,
     metrics_token: str | None = None,
+    payments: Payments | None = None,
 ) -> Iterator[Running]:
     """Serve the web app from `folder` on a free port; nothing works on the jobs but the test."""
     store = kv or SqliteKeyValue(folder / "store.sqlite", clock=clock)
@@ -146,6 +148,7 @@ def running(
             lease_ms=LEASE_MS,
             plans=plans,
             works_on=works_on,
+            payments=payments,
         )
         with (
             served(create_app(services, metrics_token=metrics_token), listener),

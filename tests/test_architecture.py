@@ -59,6 +59,7 @@ HEAVY = (
     "modal",
     "boto3",
     "psycopg",
+    "stripe",
     "pytest",
 )
 
