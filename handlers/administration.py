@@ -214,6 +214,7 @@ class Administration:
         if len(lines) > limit:
             typer.echo(f"These are the last {limit}; there are more. See --limit.", err=True)
 
+
 def _lines(kv: KeyValue, account_id: str) -> Iterator[Line]:
     """An account's entries, newest first, a page at a time."""
     before: str | None = None

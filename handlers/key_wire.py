@@ -24,9 +24,10 @@ def instant_ms(said: object) -> object:
     """
     if not isinstance(said, str):
         return said
-    if len(said) > MAX_TIME_CHARS:
-        raise ValueError("This is no time in ISO 8601")
-    time = datetime.fromisoformat(said)
+    try:
+        time = datetime.fromisoformat(said[: MAX_TIME_CHARS + 1])
+    except ValueError:
+        raise ValueError("Input should be a time in ISO 8601") from None
     aware = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
     return (aware - datetime.fromtimestamp(0, UTC)) // (datetime.resolution * 1000)
 
