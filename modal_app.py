@@ -18,6 +18,7 @@ from modal import exception as modal_errors
 
 import deployment
 from deployment import COURIERS, CREATIVE, FAITHFUL, FILLER, SWEEPER, WEB, Part
+from handlers.logs import configure
 from handlers.settings import Settings, SettingsError
 from handlers.wiring import load_engine, open_files, open_store, wired
 from jobs.services import Services
@@ -110,6 +111,8 @@ class Wired(NamedTuple):
 def wire() -> Wired:
     """The services as the environment sets them. Raises `SettingsError`."""
     settings = Settings.from_environment(os.environ)
+    if not modal.is_local():
+        configure(settings.logs)  # elsewhere the log is whoever's process it is
     kv = open_store(settings, may_create=False)
     dispatcher = SpawnDispatcher(
         spawn_job=_spawn_job, spawn_delivery=_spawn_delivery, temporary=TEMPORARY
@@ -146,7 +149,8 @@ def web() -> "FastAPI":
     """Both APIs."""
     from handlers.app import create_app
 
-    return create_app(wire().services)
+    parts = wire()
+    return create_app(parts.services, metrics_token=parts.settings.metrics_token)
 
 
 class Upscaler:
