@@ -1,12 +1,14 @@
 """The key-value store in PostgreSQL: for production, behind a pooler in transaction mode or not."""
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import Connection, sql
+from psycopg import sql
+from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from storage.changes import after, has_happened, random_version
@@ -23,12 +25,15 @@ from storage.kv import (
     check_page,
     encoded,
 )
-from storage.postgres_schema import CONNECTION, SCHEMA, check_items, told
+from storage.postgres_connection import CONNECTION, BoundedConnection, Dead, told
+from storage.postgres_schema import SCHEMA, check_items
 
 MAX_CONNECTIONS = 20
 PATIENCE_S = 5.0
-TRIES = 3
-"""How often a call begins anew that met a dead connection before it had written anything."""
+MARGIN_S = 2.0
+"""How much longer than the server's our own patience is: its answer says more than none."""
+TRIES = MAX_CONNECTIONS + 2
+"""How many dead connections a call may meet: after a restart of the server all of them are."""
 
 T = TypeVar("T")
 
@@ -44,6 +49,9 @@ WHERE partition = %s AND (%s::text IS NULL OR sort < %s) AND {LIVE} ORDER BY sor
 DUE = f"""
 SELECT {COLUMNS} FROM {{items}} WHERE due_queue = %s AND due_at_ms <= %s AND {LIVE}
 ORDER BY due_at_ms, partition, sort LIMIT %s"""
+# Said, because a database can have another default, and under that one a condition would be
+# checked against what was there before the locks were taken.
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 PATIENCE = """
 SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)"""
 LOCK = "SELECT pg_advisory_xact_lock(lock) FROM unnest(%s::bigint[]) AS lock"
@@ -74,9 +82,9 @@ class PostgresKeyValue:
 
     Any number of threads and processes anywhere may use it at once. A commit that returned is as
     durable as the server's `synchronous_commit` makes it. Nobody waits longer than `patience_s`
-    for a connection, a lock or a statement; nothing is kept in a session, so that a pooler may
-    change it between transactions. Raises `Unsuitable` if the table is not there or of another
-    layout.
+    for a connection, a lock or a statement, nor `MARGIN_S` more for a server or pooler that says
+    nothing. Nothing is kept in a session, so that a pooler may change it between transactions.
+    Raises `Unsuitable` if the table is not there or of another layout.
     """
 
     def __init__(
@@ -95,6 +103,8 @@ class PostgresKeyValue:
         check_items(url, schema=schema)
         self._pool = ConnectionPool(
             url,
+            connection_class=BoundedConnection,
+            configure=self._bound,
             kwargs=CONNECTION | {"prepare_threshold": None, "autocommit": True},
             min_size=0,
             max_size=MAX_CONNECTIONS,
@@ -139,7 +149,7 @@ class PostgresKeyValue:
         check_limits(changes)
         version = self._new_version()
         try:
-            self._transact(lambda connection: self._apply(connection, changes, version))
+            self._attempted(lambda connection: self._commit(connection, changes, version))
         except Unknown:
             if not self._has_happened(changes, version):
                 raise
@@ -148,31 +158,58 @@ class PostgresKeyValue:
         """Physically remove up to `limit` expired items; how many were removed."""
         check_page(limit)
         now_ms = self._clock()
-        return self._transact(
-            lambda connection: connection.execute(self._of(PURGE), (now_ms, limit)).rowcount
-        )
+
+        def purge(connection: BoundedConnection) -> int:
+            with connection.round_trip():
+                connection.execute(BEGIN)
+                self._set_patience(connection)
+                purged = connection.execute(self._of(PURGE), (now_ms, limit))
+                connection.execute("COMMIT")
+            return purged.rowcount
+
+        return self._attempted(purge)
 
     def close(self) -> None:
         """Release the connections; later calls are `Unavailable`."""
         self._pool.close(timeout=self._patience_s)
 
-    def _apply(self, connection: Connection, changes: tuple[Change, ...], version: int) -> None:
-        keys = [change.key for change in changes]
-        connection.execute(LOCK, (sorted({_lock(self._schema, key) for key in keys}),))
-        # A statement of its own: what it sees is of a moment after the locks.
-        rows = connection.execute(self._of(BEFORE), (*_columns(keys, 2), self._clock())).fetchall()
-        before = {item.key: item for item in map(_item, rows)}
-        items = [before.get(key) for key in keys]
+    def _commit(
+        self, connection: BoundedConnection, changes: tuple[Change, ...], version: int
+    ) -> None:
+        """Two round trips: one to lock and read, one to write and commit.
+
+        An error rolls back: the pool does, when it takes the connection back.
+        """
+        items = self._locked(connection, [change.key for change in changes])
         outcome = [
             after(change, item, version) for change, item in zip(changes, items, strict=True)
         ]
         pairs = list(zip(items, outcome, strict=True))
         written = [_row(new) for old, new in pairs if new is not None and new is not old]
         removed = [old.key for old, new in pairs if old is not None and new is None]
-        if written:
-            connection.execute(self._of(WRITE), _columns(written, 8))
-        if removed:
-            connection.execute(self._of(REMOVE), _columns(removed, 2))
+        try:
+            with connection.round_trip():
+                if written:
+                    connection.execute(self._of(WRITE), _columns(written, 8))
+                if removed:
+                    connection.execute(self._of(REMOVE), _columns(removed, 2))
+                connection.execute("COMMIT")
+        except psycopg.Error as error:
+            if connection.info.transaction_status == TransactionStatus.INERROR:
+                raise  # a statement before the COMMIT failed, so that was left out
+            raise Unknown(told(error)) from error
+
+    def _locked(self, connection: BoundedConnection, keys: list[Key]) -> list[Item | None]:
+        """The live items of a transaction that begins, nobody else's until it ends."""
+        locks = sorted({_lock(self._schema, key) for key in keys})
+        with connection.round_trip():
+            connection.execute(BEGIN)
+            self._set_patience(connection)
+            connection.execute(LOCK, (locks,))
+            # A statement of its own: what it sees is of a moment after the locks.
+            found = connection.execute(self._of(BEFORE), (*_columns(keys, 2), self._clock()))
+        items = {item.key: item for item in map(_item, found.fetchall())}
+        return [items.get(key) for key in keys]
 
     def _has_happened(self, changes: tuple[Change, ...], version: int) -> bool:
         try:
@@ -181,42 +218,36 @@ class PostgresKeyValue:
             raise Unknown(f"and it cannot be looked up: {error}") from error
 
     def _read(self, statement: str, *parameters: Any) -> list[Any]:
-        def read(connection: Connection) -> list[Any]:
-            return connection.execute(self._of(statement), parameters).fetchall()
+        def read(connection: BoundedConnection) -> list[Any]:
+            with connection.round_trip():  # and one transaction
+                self._set_patience(connection)
+                found = connection.execute(self._of(statement), parameters)
+            return found.fetchall()
 
         return self._attempted(read)
 
-    def _transact(self, work: Callable[[Connection], T]) -> T:
-        def transaction(connection: Connection) -> T:
-            connection.execute("BEGIN")
-            try:
-                patience_ms = f"{self._patience_s * 1000:.0f}"
-                connection.execute(PATIENCE, (patience_ms, patience_ms))
-                done = work(connection)
-            except BaseException:
-                if not connection.broken:
-                    connection.execute("ROLLBACK")
-                raise
-            try:
-                connection.execute("COMMIT")
-            except psycopg.Error as error:
-                raise Unknown(told(error)) from error
-            return done
-
-        return self._attempted(transaction)
-
-    def _attempted(self, work: Callable[[Connection], T]) -> T:
+    def _attempted(self, work: Callable[[BoundedConnection], T]) -> T:
         """Do it on a connection of the pool, and on another if that one turns out to be dead."""
+        deadline_s = time.monotonic() + self._patience_s
         for tries_left in reversed(range(TRIES)):
             try:
                 with self._pool.connection() as connection:
                     return work(connection)
             except (PoolTimeout, PoolClosed) as error:
                 raise Unavailable(told(error)) from error
-            except psycopg.Error as error:
-                if not tries_left or not connection.broken:
+            except Dead as error:
+                if not tries_left or time.monotonic() > deadline_s:
                     raise Unavailable(told(error)) from error
+            except psycopg.Error as error:
+                raise Unavailable(told(error)) from error
         raise AssertionError("the last try returns or raises")
+
+    def _set_patience(self, connection: BoundedConnection) -> None:
+        patience_ms = f"{self._patience_s * 1000:.0f}"
+        connection.execute(PATIENCE, (patience_ms, patience_ms))
+
+    def _bound(self, connection: BoundedConnection) -> None:
+        connection.patience_s = self._patience_s + MARGIN_S
 
     def _of(self, statement: str) -> sql.Composed:
         return sql.SQL(statement).format(items=sql.Identifier(self._schema, "items"))

@@ -1,27 +1,14 @@
 """The schema and table of the key-value store in PostgreSQL: made, checked, dropped."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from psycopg import errors, sql
 
-import psycopg
-from psycopg import Connection, errors, sql
-from psycopg.conninfo import conninfo_to_dict
-
-from storage.kv import Unavailable, Unsuitable
+from storage.kv import Unsuitable
+from storage.postgres_connection import BoundedConnection, connected, told
 
 SCHEMA = "enlarger"
 LAYOUT = "enlarger layout 1"
 """The table's comment. Another layout is another number."""
-
-CONNECTION: dict[str, Any] = {
-    "connect_timeout": 5,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 2,
-    "tcp_user_timeout": 10_000,
-}
-"""So that a server that is gone is noticed within about ten seconds."""
+ENCODING = "UTF8"
 
 MAKE = (
     "CREATE SCHEMA IF NOT EXISTS {schema}",
@@ -46,7 +33,8 @@ MAKE = (
     "COMMENT ON TABLE {items} IS {layout}",
 )
 FOUND = """
-SELECT obj_description(to_regclass(%s), 'pg_class'), to_regclass(%s) IS NOT NULL"""
+SELECT obj_description(to_regclass(%s), 'pg_class'), to_regclass(%s) IS NOT NULL,
+    current_setting('server_encoding')"""
 MAKING = "SELECT pg_advisory_xact_lock(hashtext(%s))"
 
 
@@ -76,32 +64,14 @@ def drop_items(url: str, *, schema: str) -> None:
         connection.execute(_composed("DROP SCHEMA IF EXISTS {schema} CASCADE", schema))
 
 
-@contextmanager
-def connected(url: str) -> Iterator[Connection]:
-    """A connection for the length of a block; what the server has against it is `Unavailable`."""
-    try:
-        conninfo_to_dict(url)
-    except psycopg.Error:
-        # Not its own words: they quote what they stumble over, which may be the password.
-        raise Unsuitable("it is not an address as PostgreSQL's libpq reads them") from None
-    try:
-        with psycopg.connect(url, **CONNECTION, prepare_threshold=None, autocommit=True) as opened:
-            yield opened
-    except psycopg.Error as error:
-        raise Unavailable(told(error)) from error
-
-
-def told(error: Exception) -> str:
-    """What PostgreSQL says, in a line."""
-    return " ".join(str(error).split())
-
-
-def _layout(connection: Connection, schema: str) -> str | None:
+def _layout(connection: BoundedConnection, schema: str) -> str | None:
     """The layout of the table, None if there is none; `Unsuitable` if it is not ours."""
     name = sql.Identifier(schema, "items").as_string(connection)
     found = connection.execute(FOUND, (name, name)).fetchone()
     assert found is not None
-    layout, is_there = found
+    layout, is_there, encoding = found
+    if encoding != ENCODING:
+        raise Unsuitable(f"the database keeps text in {encoding}; it must be {ENCODING}")
     if not is_there:
         return None
     if layout != LAYOUT:

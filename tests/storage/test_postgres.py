@@ -214,7 +214,7 @@ def test_a_commit_whose_answer_is_lost_is_seen_to_have_happened(
 ) -> None:
     behind = backend._replace(url=proxy.url)
     with closing(impatient(behind)) as store:
-        proxy.cut_after(b"COMMIT")
+        proxy.cut_after(b"COMMIT\0")
         store.commit(Put(A, {"n": 1}, expires_at_ms=START_MS + 1))
         assert proxy.cuts == 1
         item = store.get(A)
@@ -227,7 +227,7 @@ def test_a_commit_that_cannot_be_looked_up_is_unknown(
 ) -> None:
     behind = backend._replace(url=proxy.url)
     with closing(impatient(behind)) as store:
-        proxy.cut_after(b"COMMIT", stay_down=True)
+        proxy.cut_after(b"COMMIT\0", stay_down=True)
         with pytest.raises(Unknown):
             store.commit(Put(A, {}))
         proxy.come_back()
