@@ -9,10 +9,18 @@ import pytest
 
 from billing import keys
 from billing.accounts import Account
-from billing.administration import create_key, set_key_state
-from billing.errors import KeyEnded, KeyFormatInvalid, KeyInactive, KeyNotFound, KeyUnknown
-from billing.keys import IssuedKey, KeyState
-from storage.kv import Conflict, KeyValue, Unavailable
+from billing.administration import create_key, open_account, set_key_state
+from billing.caps import Caps
+from billing.errors import (
+    KeyEnded,
+    KeyExpired,
+    KeyFormatInvalid,
+    KeyInactive,
+    KeyNotFound,
+    KeyUnknown,
+)
+from billing.keys import IssuedKey, KeyState, Powers, Scope
+from storage.kv import Conflict, KeyValue, Put, Unavailable
 from tests.running import Clock
 
 ALPHABET = string.ascii_letters + string.digits
@@ -151,3 +159,41 @@ def test_an_account_lists_its_own_keys_only(
     assert {key.name for key in keys.keys_of(kv, account.id)} == {"default", "laptop"}
     with pytest.raises(KeyNotFound):
         set_key_state(kv, "acc_other", key_id=issued.key.id, state=KeyState.REVOKED)
+
+
+def test_a_key_from_before_there_were_scopes_may_do_all_but_manage_keys(
+    kv: KeyValue, issued: IssuedKey
+) -> None:
+    caller = keys.authenticate(kv, issued.body, now_ms=NOW_MS)
+    item = kv.get(caller.still_active().key)
+    assert item is not None
+    added = ("scopes", "caps", "expires_at_ms", "replaced_by")
+    old = {name: each for name, each in item.value.items() if name not in added}
+    kv.commit(Put(item.key, old, replaces=item.version))
+    key = keys.authenticate(kv, issued.body, now_ms=NOW_MS).key
+    assert key.scopes == (Scope.JOBS_WRITE, Scope.JOBS_READ, Scope.BILLING)
+    assert (key.caps, key.expires_at_ms, key.replaced_by) == (Caps(), None, None)
+
+
+def test_the_first_key_of_an_account_may_do_everything(kv: KeyValue, clock: Clock) -> None:
+    opened = open_account(kv, "Ada", credits=0, now_ms=clock())
+    key = keys.authenticate(kv, opened.key.body, now_ms=clock()).key
+    assert all(key.may(scope) for scope in Scope)
+
+
+def test_a_key_expires_to_the_millisecond(kv: KeyValue, account: Account) -> None:
+    powers = Powers(expires_at_ms=NOW_MS + 1000)
+    issued = create_key(kv, account.id, name="short", now_ms=NOW_MS, powers=powers)
+    assert keys.authenticate(kv, issued.body, now_ms=NOW_MS + 999).key == issued.key
+    with pytest.raises(KeyExpired):
+        keys.authenticate(kv, issued.body, now_ms=NOW_MS + 1000)
+
+
+def test_an_expiry_that_passes_after_a_request_was_let_in_does_it_no_harm(
+    kv: KeyValue, account: Account
+) -> None:
+    powers = Powers(expires_at_ms=NOW_MS + 1000)
+    issued = create_key(kv, account.id, name="short", now_ms=NOW_MS, powers=powers)
+    caller = keys.authenticate(kv, issued.body, now_ms=NOW_MS + 999)
+    kv.commit(caller.still_active())
+    assert keys.read_again(kv, caller) == caller
