@@ -7,6 +7,7 @@ and changes of keys and caps. After each the ledger verifies, and the balance is
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -296,8 +297,8 @@ class Money(RuleBasedStateMachine):
         gone = max((f.refunded_minor for f in facts if isinstance(f, Refunded)), default=0)
         for dispute_id in {f.dispute_id for f in facts if isinstance(f, Disputed)}:
             told = [f for f in facts if isinstance(f, Disputed) and f.dispute_id == dispute_id]
-            rank = max(TAKEN_RANKS[f.status] for f in told)
-            gone += max(f.amount_minor for f in told) if rank < TAKEN_RANKS["won"] else 0
+            rank, amount_minor = max((TAKEN_RANKS[f.status], f.amount_minor) for f in told)
+            gone += amount_minor if rank < TAKEN_RANKS["won"] else 0
         return pack.credits * max(pack.amount_minor - gone, 0) // pack.amount_minor
 
 
@@ -306,8 +307,6 @@ def _or_endless(limit: int | None) -> int:
 
 
 def _month(day: int) -> str:
-    from datetime import UTC, datetime
-
     return f"month#{datetime.fromtimestamp(day * DAY_S, UTC):%Y-%m}"
 
 
