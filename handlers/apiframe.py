@@ -33,6 +33,7 @@ from handlers.apiframe_wire import (
     summary,
 )
 from handlers.auth import CallerOf, ServicesOf, apiframe_caller, guarded_route, requires
+from handlers.auto_topup import add_auto_topup
 from handlers.checkout import add_checkout
 from handlers.credits import credits_notice
 from handlers.idempotency import request_name, tell_replay
@@ -124,6 +125,7 @@ def upscale(
 add_apiframe_quotes(guarded, dependencies=[WRITES])
 add_statements(guarded, dependencies=[requires(Scope.BILLING)])
 add_checkout(guarded, dependencies=[requires(Scope.BILLING)])
+add_auto_topup(guarded, dependencies=[requires(Scope.BILLING)])
 add_keys(guarded, dependencies=[requires(Scope.ADMIN)])
 
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from uuid import UUID
 
+from billing.autotopup import AutoTopUps
 from billing.key_use import KeyUse
 from billing.payments import Payments
 from billing.plans import SELF_HOSTED, Plans
@@ -195,7 +196,13 @@ class Services:
             uploads=self.uploads,
             clock=self.clock,
             rehint_ms=self.rehint_ms,
+            auto_topups=self.auto_topups,
         )
+
+    @cached_property
+    def auto_topups(self) -> AutoTopUps | None:
+        """Buys credits by itself, where any are sold."""
+        return None if self.payments is None else AutoTopUps(self.kv, self.payments, self.clock)
 
     def worker(self, engine: Engine) -> Worker:
         """Works on jobs with that engine."""

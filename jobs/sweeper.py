@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
+from billing.autotopup import CHARGES, LOOKS, AutoTopUps
 from billing.promotions import PROMOTIONS, expire
 from jobs.dispatch import Dispatcher
 from jobs.endings import Endings
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 
 MAX_PER_QUEUE = 200
 """What one sweep takes from a queue: it stays short, and the next one goes on."""
+
+MAX_CHARGES = 10
+"""How many cards one sweep charges: each takes seconds."""
 
 MAX_ROUNDS = 50
 
@@ -44,6 +48,7 @@ class Sweeper:
     uploads: Uploads
     clock: Clock
     rehint_ms: int = REHINT_MS
+    auto_topups: AutoTopUps | None = None
 
     def sweep(self) -> None:
         """Hint at waiting jobs and deliveries, end hopeless jobs, delete what is past its time."""
@@ -51,6 +56,9 @@ class Sweeper:
         self._each(STRANDED, self._take_up)
         self._each(DELIVERIES, lambda item: self.dispatcher.delivery(item.key))
         self.tidy()
+        if self.auto_topups is not None:
+            self._each(LOOKS, self.auto_topups.look)
+            self._each(CHARGES, self.auto_topups.charge, limit=MAX_CHARGES)
 
     def tidy_all(self) -> None:
         """Delete what is past its time until nothing is left of it, or for `MAX_ROUNDS`."""
@@ -69,8 +77,10 @@ class Sweeper:
     def _expire(self, item: Item) -> None:
         expire(self.kv, item, now_ms=self.clock())
 
-    def _each(self, queue: str, see_to: Callable[[Item], None]) -> int:
-        due = self.kv.due(queue, until_ms=self.clock(), limit=MAX_PER_QUEUE)
+    def _each(
+        self, queue: str, see_to: Callable[[Item], None], *, limit: int = MAX_PER_QUEUE
+    ) -> int:
+        due = self.kv.due(queue, until_ms=self.clock(), limit=limit)
         for item in due:
             with about_job(_job_of(queue, item.key)):
                 self._see_to(item, see_to, queue=queue)

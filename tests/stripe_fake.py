@@ -60,6 +60,7 @@ class StripeFake:
     declines: str | None = None
     payment_status: str = "succeeded"
     fails_with: int | None = None
+    now_s: int = NOW_S
     requests: list[tuple[str, str, Object]] = field(default_factory=list)
     objects: dict[str, Object] = field(default_factory=dict)
     _repeated: dict[str, tuple[int, Object]] = field(default_factory=dict)
@@ -132,7 +133,7 @@ class StripeFake:
             "id": f"evt_{next(self._numbers):016}",
             "object": "event",
             "api_version": "2026-10-28.endive",
-            "created": NOW_S,
+            "created": self.now_s,
             "livemode": False,
             "type": kind,
             "data": {"object": shown},
@@ -261,7 +262,7 @@ class StripeFake:
         return self.objects[object_id]
 
     def _made(self, prefix: str, **members: Any) -> Object:
-        made = {"id": f"{prefix}_{next(self._numbers):016}", "created": NOW_S, **members}
+        made = {"id": f"{prefix}_{next(self._numbers):016}", "created": self.now_s, **members}
         self.objects[made["id"]] = made
         return made
 

@@ -17,10 +17,16 @@ import jobs
 from billing import ledger
 from billing.accounts import Account, account_key, find_account
 from billing.administration import create_key, grant_credits, set_key_state, set_plan
+from billing.autotopup import LOOKS, AutoTopUp, AutoTopUps
 from billing.keys import ApiKey, Caller, KeyState
 from billing.ledger import Entry
+from billing.packs import Pack
+from billing.payments import Payments
 from billing.plans import SELF_HOSTED
+from billing.promotions import Promotion, promoted, promotions_of
+from billing.purchases import Disputed, Paid, Purchase, Refunded, first_puts, note_fact, ordered
 from billing.quota import count_request
+from billing.stripe_client import Stripe
 from handlers.errors import refusal_of
 from inference.params import CreativeParams, FaceParams
 from jobs.audit import AUDIT_KEY, Audited
@@ -29,12 +35,13 @@ from jobs.records import find_job
 from jobs.submission import RequestName
 from jobs.uploads import Upload
 from jobs.webhooks import Delivery, delivery_key
-from storage.kv import Change, Key, Put
+from storage.kv import Change, Due, Key, Put
 from storage.record import Record, RecordTooNew
 from tests.jobs.machine import PICTURE, QUALITY, Machine, machine_in, told_at
 from tests.running import Origin
 from tests.watched import WatchedStore
 
+PACK = Pack(name="A thousand", credits=1000, amount_minor=900, currency="eur")
 NEWS = {"a_field_of_a_newer_release": {"colour": "green"}}
 RESULT = Result(
     object_name="results/1.png",
@@ -53,6 +60,8 @@ NEVER_REWRITTEN = {
     "requests#": "the job that an Idempotency-Key made, and the fingerprint of its body",
     "quota#": "a day's requests: nothing but a counter",
     "usage#": "a day's jobs of a key: nothing but counters",
+    "purchases#": "an account's list of purchases: their ids",
+    "payment#": "the purchase that a payment of Stripe's was made for",
     "key_count#": "how many keys an account has made: nothing but a counter",
     "key_use#": "a day on which a key was used: nothing",
     "metrics": "a share of all totals: nothing but counters",
@@ -240,6 +249,56 @@ def is_verified(world: World, _: Key) -> None:
     assert list(ledger.verify(world.machine.kv)) == []
 
 
+def a_promotion(world: World) -> Key:
+    promotion = Promotion(
+        account_id=world.caller.account_id, cause=f"gift-{world.machine.clock()}", credits=5
+    )
+    world.machine.kv.commit(*promoted(promotion, now_ms=1))
+    return promotion.key
+
+
+def is_not_over(world: World, _: Key) -> None:
+    (promotion,) = promotions_of(world.machine.kv, world.caller.account_id)
+    assert promotion.credits == 5
+
+
+def a_paid_purchase(world: World) -> Key:
+    purchase_id = f"pur_{world.machine.clock()}"
+    purchase = ordered(
+        world.caller.account_id, "small", PACK, purchase_id=purchase_id, now_ms=1, is_automatic=True
+    )
+    world.machine.kv.commit(*first_puts(purchase))
+    payment = f"pi_{purchase_id}"
+    for fact in (Paid(900, "eur", None, payment), Disputed("du", "lost", 9, "eur", payment)):
+        note_fact(world.machine.kv, purchase_id, fact, now_ms=2)
+    return Key(f"purchase#{purchase_id}", "purchase")
+
+
+def is_refunded(world: World, key: Key) -> None:
+    purchase_id = key.partition.removeprefix("purchase#")
+    fact = Refunded(500, "eur", f"pi_{purchase_id}")
+    note_fact(world.machine.kv, purchase_id, fact, now_ms=3)
+    assert world.value(key)["refunded_minor"] == 500
+
+
+def an_auto_topup(world: World) -> Key:
+    setting = AutoTopUp(account_id=world.caller.account_id, threshold=1, pack_id="small")
+    key = Key(f"autotopup#{setting.account_id}", "autotopup")
+    due = Due(LOOKS, world.machine.clock())
+    world.machine.kv.commit(Put(key, setting.model_dump(), due=due))
+    return key
+
+
+def is_looked_at(world: World, key: Key) -> None:
+    payments = Payments(
+        world.machine.kv, Stripe("no key", webhook_secret=None), clock=world.machine.clock
+    )
+    item = world.machine.kv.get(key)
+    assert item is not None
+    AutoTopUps(world.machine.kv, payments, world.machine.clock).look(item)
+    assert world.value(key)["state"] == "armed"
+
+
 LIVES: Mapping[str, Life] = {
     "a waiting job": Life(Job, a_waiting_job, is_worked_on),
     "a finished job": Life(Job, an_ended_job(RESULT), is_told_and_tidied),
@@ -252,6 +311,9 @@ LIVES: Mapping[str, Life] = {
     "an account with a plan": Life(
         Account, lambda world: account_key(world.caller.account_id), is_put_on_a_plan
     ),
+    "a promotion": Life(Promotion, a_promotion, is_not_over),
+    "a purchase": Life(Purchase, a_paid_purchase, is_refunded),
+    "an automatic top-up": Life(AutoTopUp, an_auto_topup, is_looked_at),
     "an audit": Life(Audited, an_audit, is_audited_again),
     "an entry": Life(Entry, a_hold, is_verified),
     "a key": Life(

@@ -1,0 +1,126 @@
+"""The client of Stripe: what it asks, whom it believes, and that it keeps the key to itself."""
+
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from billing.errors import EventForged, PaymentsOff, PaymentsUnavailable
+from billing.packs import Pack
+from billing.purchases import ordered
+from billing.stripe_client import ChargeDeclined, Stripe
+from tests.stripe_fake import KEY, WEBHOOK_SECRET, StripeFake, signed
+
+ROOT = Path(__file__).parents[2]
+PACK = Pack(name="A thousand", credits=1000, amount_minor=900, currency="eur")
+PURCHASE = ordered("acc_1", "small", PACK, purchase_id="pur_1", now_ms=1, is_automatic=False)
+
+
+@pytest.fixture
+def fake() -> Iterator[StripeFake]:
+    with StripeFake().serving() as fake:
+        yield fake
+
+
+@pytest.fixture
+def stripe(fake: StripeFake) -> Stripe:
+    return Stripe(KEY, webhook_secret=WEBHOOK_SECRET, api=fake.url)
+
+
+def session_of(stripe: Stripe, customer_id: str) -> str:
+    made = stripe.create_session(
+        PURCHASE,
+        name="A thousand",
+        customer_id=customer_id,
+        success_url="https://shop.example",
+        cancel_url="https://shop.example",
+        saves_card=False,
+    )
+    return made.id
+
+
+def test_what_is_asked_twice_is_made_once(stripe: Stripe, fake: StripeFake) -> None:
+    customers = {stripe.create_customer("acc_1", name="Ada") for _ in range(2)}
+    sessions = {session_of(stripe, *customers) for _ in range(2)}
+    assert (len(customers), len(sessions)) == (1, 1)
+    fake.objects["pm_1"] = {"id": "pm_1", "object": "payment_method", "customer": "cus"}
+    charges = {stripe.charge(PURCHASE, customer_id="cus", card="pm_1").id for _ in range(2)}
+    assert len(charges) == len(fake.all_of("payment_intent")) == 1
+
+
+def test_a_declined_card_is_told_from_a_stripe_that_is_away(
+    stripe: Stripe, fake: StripeFake
+) -> None:
+    fake.objects["pm_1"] = {"id": "pm_1", "object": "payment_method", "customer": "cus"}
+    fake.declines = "authentication_required"
+    with pytest.raises(ChargeDeclined, match="authentication_required"):
+        stripe.charge(PURCHASE, customer_id="cus", card="pm_1")
+
+
+def test_an_unknown_payment_is_told_from_a_stripe_that_is_away(
+    stripe: Stripe, fake: StripeFake
+) -> None:
+    assert stripe.payment("pi_unknown") is None
+    fake.fails_with = 503
+    with pytest.raises(PaymentsUnavailable):
+        stripe.payment("pi_unknown")
+
+
+CALLS: list[Callable[[Stripe], object]] = [
+    lambda stripe: stripe.create_customer("acc_1", name="Ada"),
+    lambda stripe: session_of(stripe, "cus_1"),
+    lambda stripe: stripe.create_portal("cus_1", return_url="https://shop.example"),
+    lambda stripe: stripe.card_of("cus_1"),
+    lambda stripe: stripe.charge(PURCHASE, customer_id="cus_1", card="pm_1"),
+    lambda stripe: stripe.payment("pi_1"),
+    lambda stripe: list(stripe.sessions(since_s=0)),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_neither_errors_nor_the_log_repeat_the_key(
+    fake: StripeFake, call: Callable[[Stripe], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    wrong = "sk_test_a_wrong_key_that_stripe_repeats"
+    with pytest.raises(PaymentsUnavailable) as refused:
+        call(Stripe(wrong, webhook_secret=None, api=fake.url))
+    assert "AuthenticationError, status 401" in caplog.text
+    ours = [each.getMessage() for each in caplog.records if each.name.startswith("billing")]
+    assert wrong not in f"{refused.value!r} {refused.value.__cause__} {ours}"
+
+
+def test_a_stripe_that_is_away_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    with StripeFake().serving() as gone:
+        pass
+    with pytest.raises(PaymentsUnavailable):
+        Stripe(KEY, webhook_secret=None, api=gone.url).payment("pi_1")
+    assert "APIConnectionError" in caplog.text
+
+
+def test_a_signed_event_is_read(stripe: Stripe, fake: StripeFake) -> None:
+    event = stripe.event(*signed(fake.event("a.kind", {"id": "x", "object": "thing"})))
+    assert (event.type, event.data.object) == ("a.kind", {"id": "x", "object": "thing"})
+
+
+def test_a_forged_event_is_not(stripe: Stripe, fake: StripeFake) -> None:
+    said = signed(fake.event("a.kind", {"id": "x"}), secret="whsec_of_somebody_else")
+    with pytest.raises(EventForged):
+        stripe.event(*said)
+
+
+def test_without_a_secret_no_event_is_believed(fake: StripeFake) -> None:
+    said = signed(fake.event("a.kind", {"id": "x"}))
+    with pytest.raises(PaymentsOff):
+        Stripe(KEY, webhook_secret=None, api=fake.url).event(*said)
+
+
+def test_it_is_not_imported_before_it_is_needed() -> None:
+    program = "import sys, billing.payments; print('stripe' in sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "False\n"
