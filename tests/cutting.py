@@ -1,4 +1,4 @@
-"""A proxy on loopback that cuts a connection once some bytes have passed to the server."""
+"""A proxy on loopback that cuts or mutes a connection once some bytes passed to the server."""
 
 import select
 import socket
@@ -25,6 +25,7 @@ class CuttingProxy:
         self.cuts = 0
         self._needle: bytes | None = None
         self._stays_down = False
+        self._mutes = False
         self._is_down = False
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -47,7 +48,12 @@ class CuttingProxy:
         """Cut the first connection that sends these bytes, once the server has answered them; with
         `stay_down`, take no other until told to come back."""
         with self._lock:
-            self._needle, self._stays_down = needle, stay_down
+            self._needle, self._stays_down, self._mutes = needle, stay_down, False
+
+    def mute_after(self, needle: bytes) -> None:
+        """Keep the first connection that sends these bytes open, and its answers to ourselves."""
+        with self._lock:
+            self._needle, self._stays_down, self._mutes = needle, False, True
 
     def come_back(self) -> None:
         """Take connections again."""
@@ -76,6 +82,8 @@ class CuttingProxy:
                     if not chunk:
                         return
                     if ready is server and is_doomed:
+                        if self._mutes:
+                            continue
                         return  # the answer is lost
                     (server if ready is client else client).sendall(chunk)
                     is_doomed = is_doomed or (ready is client and self._is_met(chunk))

@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import psycopg
+from psycopg import sql
 
 from tests.serving import eventually
 
 USER, PASSWORD, DATABASE = "enlarger", "correct-horse", "enlarger"
+POOLED_SERVERS = 8
 OTHER_USER = "postgres"
 """Who runs the servers where the tests are run by root, whom they refuse."""
 
@@ -27,17 +30,45 @@ def programs() -> Path | None:
     return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
 
 
+class Cluster(NamedTuple):
+    """A server's folder and how to start it, on the same port each time."""
+
+    folder: Path
+    words: tuple[str | Path, ...]
+    server_url: str
+
+    @property
+    def url(self) -> str:
+        """The address of its database."""
+        return f"{self.server_url}/{DATABASE}"
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """The server while the block runs; its end is at once, clients or not."""
+        with _running(*self.words, log=self.folder / "log", end=signal.SIGQUIT):
+            eventually(lambda: _answers(f"{self.server_url}/postgres"), what="PostgreSQL")
+            yield
+
+
 @contextmanager
 def postgres() -> Iterator[str]:
     """A fresh server while the block runs; the address of an empty database in it."""
+    with cluster() as found, found.running():
+        make_database(found.server_url, DATABASE)
+        yield found.url
+
+
+@contextmanager
+def cluster() -> Iterator[Cluster]:
+    """What a fresh server needs, until the block ends."""
     found = programs()
     assert found is not None, "PostgreSQL is not installed"
     with _folder() as folder:
-        cluster, secret = folder / "cluster", folder / "password"
+        data, secret = folder / "cluster", folder / "password"
         secret.write_text(PASSWORD)
         _give_away(secret)
         _run(
-            *(found / "initdb", "--pgdata", cluster, "--username", USER, "--pwfile", secret),
+            *(found / "initdb", "--pgdata", data, "--username", USER, "--pwfile", secret),
             *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8"),
         )
         port = free_port()
@@ -45,13 +76,17 @@ def postgres() -> Iterator[str]:
             *("-c", "listen_addresses=127.0.0.1", "-c", f"port={port}"),
             *("-c", f"unix_socket_directories={folder}", "-c", "max_connections=300"),
         )
-        url = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{port}"
-        words = (found / "postgres", "-D", cluster, *settings)
-        with _running(*words, log=folder / "log", end=signal.SIGQUIT):  # at once, clients or not
-            eventually(lambda: _answers(f"{url}/postgres"), what="an answer of PostgreSQL")
-            with psycopg.connect(f"{url}/postgres", autocommit=True) as connection:
-                connection.execute(f"CREATE DATABASE {DATABASE}")
-            yield f"{url}/{DATABASE}"
+        server_url = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{port}"
+        yield Cluster(folder, (found / "postgres", "-D", data, *settings), server_url)
+
+
+def make_database(server_url: str, name: str, *, encoding: str = "UTF8") -> None:
+    """Make an empty one."""
+    made = sql.SQL("CREATE DATABASE {} TEMPLATE template0 LOCALE 'C' ENCODING {}").format(
+        sql.Identifier(name), sql.Literal(encoding)
+    )
+    with psycopg.connect(f"{server_url}/postgres", autocommit=True) as connection:
+        connection.execute(made)
 
 
 @contextmanager
@@ -67,7 +102,8 @@ def pooler(url: str) -> Iterator[str]:
             "[pgbouncer]\n"
             f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
             f"auth_type = scram-sha-256\nauth_file = {users}\n"
-            "pool_mode = transaction\nmax_client_conn = 500\ndefault_pool_size = 8\n"
+            "pool_mode = transaction\nmax_client_conn = 500\n"
+            f"default_pool_size = {POOLED_SERVERS}\n"
         )
         for file in (users, settings):
             _give_away(file)
@@ -118,7 +154,7 @@ def _run(*words: str | Path) -> None:
 
 @contextmanager
 def _running(*words: str | Path, log: Path, end: signal.Signals) -> Iterator[None]:
-    with log.open("w") as said:
+    with log.open("a") as said:
         process = subprocess.Popen(
             words, stdout=said, stderr=subprocess.STDOUT, user=_user(), cwd="/"
         )

@@ -1,24 +1,34 @@
-"""PostgreSQL holds the contract of `KeyValue`, and what is its own: layouts, locks, lost links."""
+"""PostgreSQL holds the contract of `KeyValue`, and what is its own: layouts, locks, plans."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from threading import Barrier
+from urllib.parse import quote
 
 import psycopg
 import pytest
+from psycopg import sql
 
-from storage.contract.key_value_case import START_MS, Clock
+from storage.contract.key_value_case import Clock
 from storage.contract.key_value_contract import KeyValueContract
 from storage.contract.key_value_purges import Purges
 from storage.contract.key_value_snapshots import Snapshots
 from storage.contract.postgres_backend import PostgresBackend
-from storage.kv import Check, Conflict, Key, Put, Unavailable, Unknown, Unsuitable
-from storage.postgres import PostgresKeyValue
+from storage.kv import Check, Conflict, Key, Put, Unavailable, Unsuitable
+from storage.postgres import (
+    BEFORE,
+    DUE,
+    NEWEST_FIRST,
+    OLDEST_FIRST,
+    PURGE,
+    REMOVE,
+    PostgresKeyValue,
+)
 from storage.postgres_schema import create_items, drop_items
-from tests.cutting import CuttingProxy
-from tests.postgres import DATABASE, PASSWORD, free_port
+from tests.postgres import DATABASE, PASSWORD, free_port, make_database
+from tests.storage.postgres_scratch import execute, impatient
 
 A = Key("p", "a")
 B = Key("p", "b")
@@ -31,17 +41,6 @@ class TestContract(KeyValueContract, Purges, Snapshots):
     @pytest.fixture(autouse=True)
     def _addressed(self, postgres_url: str) -> None:
         self._url = postgres_url
-
-    def new_backend(self, folder: Path) -> PostgresBackend:  # noqa: ARG002
-        return PostgresBackend.new(self._url)
-
-
-class TestContractBehindAPooler(KeyValueContract):
-    histories = 5
-
-    @pytest.fixture(autouse=True)
-    def _addressed(self, pooled_url: str) -> None:
-        self._url = pooled_url
 
     def new_backend(self, folder: Path) -> PostgresBackend:  # noqa: ARG002
         return PostgresBackend.new(self._url)
@@ -60,16 +59,16 @@ def store(backend: PostgresBackend) -> Iterator[PostgresKeyValue]:
         yield store
 
 
-def impatient(backend: PostgresBackend) -> PostgresKeyValue:
-    return PostgresKeyValue(backend.url, clock=Clock(), schema=backend.schema, patience_s=0.5)
+@pytest.mark.parametrize("isolation", [r"read\ committed", r"repeatable\ read", "serializable"])
+def test_of_two_that_each_need_the_others_item_absent_one_wins(
+    backend: PostgresBackend, isolation: str
+) -> None:
+    said = quote(f"-c default_transaction_isolation={isolation}")
+    with closing(impatient(backend._replace(url=f"{backend.url}?options={said}"))) as store:
+        race_for_absence(store)
 
 
-def execute(url: str, statement: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(statement.encode())
-
-
-def test_of_two_that_each_need_the_others_item_absent_one_wins(store: PostgresKeyValue) -> None:
+def race_for_absence(store: PostgresKeyValue) -> None:
     start = Barrier(2, timeout=30)
 
     def put(mine: int) -> int:
@@ -173,23 +172,12 @@ def test_an_address_that_is_none_is_told_without_a_word_of_it(url: str) -> None:
     assert "secret" not in str(refusal.value)
 
 
-def test_a_connection_that_died_between_calls_is_replaced(
-    store: PostgresKeyValue, backend: PostgresBackend
-) -> None:
-    store.commit(Put(A, {}))
-    kill_all(backend.url)
-    assert store.get(A) is not None
-    kill_all(backend.url)
-    store.commit(Put(B, {}))
-    assert store.get(B) is not None
-
-
-def kill_all(url: str) -> None:
-    execute(
-        url,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE pid <> pg_backend_pid() AND usename = current_user",
-    )
+def test_a_database_that_cannot_keep_all_text_is_refused(postgres_url: str) -> None:
+    server_url, _, _ = postgres_url.rpartition("/")
+    make_database(server_url, "latin", encoding="LATIN1")
+    with pytest.raises(Unsuitable, match="LATIN1"):
+        create_items(f"{server_url}/latin")
+    execute(postgres_url, "DROP DATABASE latin")
 
 
 def test_whoever_waits_too_long_for_a_lock_is_told_that_nothing_was_written(
@@ -200,62 +188,9 @@ def test_whoever_waits_too_long_for_a_lock_is_told_that_nothing_was_written(
         other.execute(f"LOCK TABLE {backend.schema}.items IN ACCESS EXCLUSIVE MODE".encode())
         with pytest.raises(Unavailable, match="timeout"):
             store.commit(Put(B, {}))
+        with pytest.raises(Unavailable, match="timeout"):
+            store.get(A)
     assert store.get(B) is None
-
-
-@pytest.fixture
-def proxy(postgres_url: str) -> Iterator[CuttingProxy]:
-    with CuttingProxy(postgres_url).running() as proxy:
-        yield proxy
-
-
-def test_a_commit_whose_answer_is_lost_is_seen_to_have_happened(
-    backend: PostgresBackend, proxy: CuttingProxy
-) -> None:
-    behind = backend._replace(url=proxy.url)
-    with closing(impatient(behind)) as store:
-        proxy.cut_after(b"COMMIT\0")
-        store.commit(Put(A, {"n": 1}, expires_at_ms=START_MS + 1))
-        assert proxy.cuts == 1
-        item = store.get(A)
-        assert item is not None
-        assert item.value == {"n": 1}
-
-
-def test_a_commit_that_cannot_be_looked_up_is_unknown(
-    backend: PostgresBackend, proxy: CuttingProxy
-) -> None:
-    behind = backend._replace(url=proxy.url)
-    with closing(impatient(behind)) as store:
-        proxy.cut_after(b"COMMIT\0", stay_down=True)
-        with pytest.raises(Unknown):
-            store.commit(Put(A, {}))
-        proxy.come_back()
-        assert store.get(A) is not None
-
-
-def test_a_commit_that_never_arrived_is_begun_anew(
-    backend: PostgresBackend, proxy: CuttingProxy
-) -> None:
-    behind = backend._replace(url=proxy.url)
-    with closing(impatient(behind)) as store:
-        proxy.cut_after(b"pg_advisory_xact_lock")
-        store.commit(Put(A, {}))
-        assert proxy.cuts == 1
-        assert store.get(A) is not None
-
-
-def test_a_server_that_stays_away_is_unavailable(
-    backend: PostgresBackend, proxy: CuttingProxy
-) -> None:
-    behind = backend._replace(url=proxy.url)
-    with closing(impatient(behind)) as store:
-        store.commit(Put(A, {}))
-        proxy.cut_after(b"pg_advisory_xact_lock", stay_down=True)
-        with pytest.raises(Unavailable):
-            store.commit(Put(B, {}))
-        proxy.come_back()
-        assert store.get(B) is None
 
 
 def test_a_closed_store_is_unavailable(backend: PostgresBackend) -> None:
@@ -265,3 +200,38 @@ def test_a_closed_store_is_unavailable(backend: PostgresBackend) -> None:
         store.get(A)
     with pytest.raises(Unavailable):
         store.commit(Put(A, {}))
+
+
+def test_what_the_server_does_not_write_leaves_the_store_as_it_was(
+    store: PostgresKeyValue, backend: PostgresBackend
+) -> None:
+    execute(backend.url, f"ALTER TABLE {backend.schema}.items ADD CHECK (sort <> 'b')")
+    with pytest.raises(Unavailable, match="violates check constraint"):
+        store.commit(Put(A, {}), Put(B, {}))
+    assert store.query("p") == []
+    store.commit(Put(A, {}))
+
+
+@pytest.mark.parametrize(
+    ("statement", "parameters", "index"),
+    [
+        (OLDEST_FIRST, ("p", "a", 0, 1), "items_pkey"),
+        (NEWEST_FIRST, ("p", "a", "a", 0, 1), "items_pkey"),
+        (BEFORE, (["p"], ["a"], 0), "items_pkey"),
+        (REMOVE, (["p"], ["a"]), "items_pkey"),
+        (DUE, ("q", 1, 0, 1), "items_due"),
+        (PURGE, (0, 1), "items_expiry"),
+    ],
+)
+def test_every_list_is_read_off_an_index(
+    backend: PostgresBackend, statement: str, parameters: tuple[object, ...], index: str
+) -> None:
+    explained = sql.SQL(f"EXPLAIN {statement}").format(
+        items=sql.Identifier(backend.schema, "items")
+    )
+    with psycopg.connect(backend.url) as connection:
+        connection.execute("SET enable_seqscan = off")  # the table is small
+        plan = "\n".join(row[0] for row in connection.execute(explained, parameters))
+    assert index in plan
+    assert "Seq Scan" not in plan
+    assert "Sort" not in plan
