@@ -229,7 +229,12 @@ def _check_replaceable(key: ApiKey, *, now_ms: int) -> None:
 
 def _like(old: ApiKey, issued: IssuedKey, *, powers: Powers) -> IssuedKey:
     """The new key, which is the old one in all but its body."""
-    same = {"name": old.name, "state": old.state, **powers._asdict()}
+    same = {
+        "name": old.name,
+        "state": old.state,
+        "capped_as": old.capped_as or old.id,
+        **powers._asdict(),
+    }
     return issued._replace(key=issued.key.model_copy(update=same))
 
 

@@ -54,7 +54,8 @@ USUAL_SCOPES = (Scope.JOBS_WRITE, Scope.JOBS_READ, Scope.BILLING)
 class ApiKey(Record):
     """A key as stored, under its digest. `prefix` is what may be shown again.
 
-    From `expires_at_ms` on it is refused. `replaced_by` is the id of the key that follows it.
+    From `expires_at_ms` on it is refused. `replaced_by` is the id of the key that follows it;
+    `capped_as` that of the first key that it follows, with which it shares what its caps count.
     """
 
     id: str
@@ -67,6 +68,7 @@ class ApiKey(Record):
     caps: Caps = Caps()
     expires_at_ms: int | None = None
     replaced_by: str | None = None
+    capped_as: str | None = None
 
     def may(self, scope: Scope) -> bool:
         """Whether the key has that scope."""

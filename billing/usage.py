@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from billing import caps
 from billing.caps import Caps
+from billing.keys import ApiKey
 from storage.kv import MAX_PAGE, Add, Change, Key, KeyValue, Put
 from storage.record import Part
 
@@ -20,13 +21,15 @@ DAY_MS = 24 * 60 * 60 * 1000
 
 
 class Tally(Part):
-    """Where a job is counted. `day` is in days since 1970, UTC."""
+    """Where a job is counted. `day` is in days since 1970, UTC; `capped_as` names the items that
+    the key's caps count in, None if they need none.
+    """
 
     account_id: str
     key_id: str
     model: str
     day: int
-    is_capped: bool
+    capped_as: str | None
 
     @property
     def usage_key(self) -> Key:
@@ -36,28 +39,28 @@ class Tally(Part):
     @property
     def day_key(self) -> Key:
         """The item of the key's day."""
-        return Key(f"caps#{self.key_id}", f"day#{self.day:06}")
+        return Key(f"caps#{self.capped_as}", f"day#{self.day:06}")
 
     @property
     def month_key(self) -> Key:
         """The item of the key's month."""
         month = datetime.fromtimestamp(self.day * DAY_MS // 1000, UTC).strftime("%Y-%m")
-        return Key(f"caps#{self.key_id}", f"month#{month}")
+        return Key(f"caps#{self.capped_as}", f"month#{month}")
 
     @property
     def keys(self) -> tuple[Key, ...]:
         """Every item that the job is counted in."""
-        return (self.usage_key, *((self.day_key, self.month_key) if self.is_capped else ()))
+        return (self.usage_key, *((self.day_key, self.month_key) if self.capped_as else ()))
 
 
-def tally_of(account_id: str, key_id: str, *, limits: Caps, model: str, now_ms: int) -> Tally:
+def tally_of(key: ApiKey, *, model: str, now_ms: int) -> Tally:
     """Where a job of that key is counted now."""
     return Tally(
-        account_id=account_id,
-        key_id=key_id,
+        account_id=key.account_id,
+        key_id=key.id,
         model=model,
         day=now_ms // DAY_MS,
-        is_capped=limits.are_counted,
+        capped_as=(key.capped_as or key.id) if key.caps.are_counted else None,
     )
 
 
@@ -69,7 +72,7 @@ def counted(
     `absent` are the items that are not there yet: nothing can be added to those.
     """
     ceilings: dict[Key, Mapping[str, int]] = {tally.usage_key: {}}
-    if tally.is_capped:
+    if tally.capped_as:
         ceilings |= {
             tally.day_key: limits.day.ceilings,
             tally.month_key: limits.month.ceilings,
@@ -93,7 +96,7 @@ def check_caps(kv: KeyValue, tally: Tally, limits: Caps, *, credits: int) -> Non
     """Raise `CapReached` if a job is over one of the key's caps as things stand."""
     day, month = (
         ({}, {})
-        if not tally.is_capped
+        if not tally.capped_as
         else (_spent(kv, tally.day_key), _spent(kv, tally.month_key))
     )
     caps.check(limits, model=tally.model, credits=credits, day=day, month=month)

@@ -123,11 +123,6 @@ class Quotes:
         if terms.params.faces is not None and not self.has_faces():
             raise FacesUnavailable
         limits = wanted.caller.key.caps
-        tally = usage.tally_of(
-            account.id,
-            wanted.caller.key.id,
-            limits=limits,
-            model=terms.params.model,
-            now_ms=self.clock(),
-        )
+        key, model = wanted.caller.key, terms.params.model
+        tally = usage.tally_of(key, model=model, now_ms=self.clock())
         usage.check_caps(self.kv, tally, limits, credits=terms.price_credits)

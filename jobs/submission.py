@@ -268,13 +268,7 @@ def _charged(job: Job, caller: Caller, *, balance: Balance) -> Job:
 
 
 def _tally(job: Job, caller: Caller) -> Tally:
-    return tally_of(
-        job.account_id,
-        caller.key.id,
-        limits=caller.key.caps,
-        model=job.params.model,
-        now_ms=job.created_at_ms,
-    )
+    return tally_of(caller.key, model=job.params.model, now_ms=job.created_at_ms)
 
 
 def check_affordable(account: Account, balance: Balance, *, price_credits: int) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from billing.caps import Caps
 from billing.errors import BillingError, CapReached
-from billing.keys import Caller, read_again
+from billing.keyring import Keyring
+from billing.keys import Caller, authenticate, read_again
 from billing.usage import UsageRow, usage
 from inference.errors import NotANumber
 from jobs.job import Status
@@ -139,3 +140,17 @@ def test_a_cap_that_was_lowered_in_between_holds(machine: Machine) -> None:
     lowered = {**item.value, "caps": Caps(day_credits=30).model_dump(mode="json")}
     machine.kv.commit(Put(item.key, lowered, replaces=item.version))
     assert not accepted(machine, before)  # though it was let in under the old one
+
+
+def test_a_replaced_key_goes_on_where_the_old_one_was(machine: Machine) -> None:
+    first = capped(machine, day_jobs=2)
+    assert accepted(machine, first)
+    for _ in range(2):
+        keyring = Keyring(machine.kv, first.account_id)
+        replacement = keyring.rotate(first.key.id, now_ms=machine.clock())
+        body = replacement.issued.body
+        second = authenticate(machine.kv, body, now_ms=machine.clock())
+        first = second
+    assert accepted(machine, second)
+    assert not accepted(machine, second)
+    assert {row.key_id for row in used(machine, first)} >= {second.key.id}

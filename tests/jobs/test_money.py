@@ -26,10 +26,11 @@ from hypothesis.stateful import (
 
 from billing import ledger
 from billing.accounts import find_account
-from billing.administration import create_key, grant_credits, grant_promotion, set_key_state
+from billing.administration import create_key, grant_credits, grant_promotion
 from billing.caps import Caps
 from billing.errors import BillingError
-from billing.keys import Caller, KeyState, authenticate
+from billing.keyring import Keyring
+from billing.keys import Caller, authenticate
 from billing.ledger import EntryKind
 from billing.packs import Pack
 from billing.promotions import PROMOTIONS
@@ -56,6 +57,7 @@ from tests.running import Clock, Hints
 
 OPENING_CREDITS = 40
 MAX_IN_FLIGHT = 4
+MAX_CALLERS = 4
 STEPS = 50
 DAY_S = 86_400
 IN_MEMORY = Path("/dev/shm")
@@ -203,14 +205,23 @@ class Money(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 3))
     def rotate(self, which: int) -> None:
-        """A key is replaced by a new one."""
-        issued = create_key(self.kv, self.account_id, name="new", now_ms=self.machine.clock())
-        old = self.callers[which % len(self.callers)]
-        set_key_state(self.kv, self.account_id, key_id=old.key.id, state=KeyState.REVOKED)
-        new = authenticate(self.kv, issued.body, now_ms=self.machine.clock())
+        """A key is replaced by a new one, with its caps and what it has spent of them."""
+        old, now_ms = self.callers[which % len(self.callers)], self.machine.clock()
+        replacement = Keyring(self.kv, self.account_id).rotate(
+            old.key.id, now_ms=now_ms, grace_ms=0
+        )
         with pytest.raises(BillingError):
             self.machine.submit(old)
-        self.callers[which % len(self.callers)] = new
+        body = replacement.issued.body
+        self.callers[which % len(self.callers)] = authenticate(self.kv, body, now_ms=now_ms)
+
+    @precondition(lambda self: len(self.callers) < MAX_CALLERS)
+    @rule()
+    def further_key(self) -> None:
+        """The account gets another key."""
+        now_ms = self.machine.clock()
+        issued = create_key(self.kv, self.account_id, name="new", now_ms=now_ms)
+        self.callers.append(authenticate(self.kv, issued.body, now_ms=now_ms))
 
     @invariant()
     def nothing_contradicts_anything(self) -> None:
@@ -262,7 +273,7 @@ class Money(RuleBasedStateMachine):
             return False
         day = self.machine.clock() // 1000 // DAY_S
         counted = {
-            name: self.kv.get(Key(f"caps#{caller.key.id}", name))
+            name: self.kv.get(Key(f"caps#{caller.key.capped_as or caller.key.id}", name))
             for name in (f"day#{day:06}", _month(day))
         }
         in_day, in_month = (dict(i.counters) if i else {} for i in counted.values())
