@@ -134,7 +134,7 @@ SETTLE_WITHIN_S = 10.0
 PYTHON_VERSION = "3.11"  # what the tests run on
 UV_VERSION = "0.13.9"
 APT_PACKAGES = ("build-essential",)  # Triton compiles its launchers with the C compiler it finds
-WEB_EXTRAS = ("aws", "postgres", "modal")
+WEB_EXTRAS = ("aws", "postgres", "stripe", "modal")
 GPU_EXTRAS = (*WEB_EXTRAS, "engine")
 """The extras of `pyproject.toml` in each image, besides what Enlarger always needs."""
 
@@ -152,6 +152,7 @@ EVERYWHERE_ENV: Mapping[str, str] = {
     # Modal's client retries a throttled call without end unless told otherwise, in seconds.
     "MODAL_MAX_THROTTLE_WAIT": "2",
     "ENLARGER_WEIGHTS": WEIGHTS_PATH,
+    "ENLARGER_LOGS": "json",
 }
 GPU_ENV: Mapping[str, str] = {**EVERYWHERE_ENV, "ENLARGER_DEVICE": "cuda"}
 CREATIVE_ENV: Mapping[str, str] = {
