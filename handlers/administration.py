@@ -22,6 +22,7 @@ from billing.administration import (
     set_plan,
 )
 from billing.ledger import Line
+from billing.verification import verify
 from handlers.key_commands import add_key_commands, shown_once
 from handlers.settings import SettingsError
 from handlers.statement_wire import entries_csv, shown_entry
@@ -188,7 +189,7 @@ class Administration:
     def verify(self, data: Data = None) -> None:
         """Check that the entries add up to the balances; print what does not, and exit 1."""
         with self.stores.existing(data) as kv:
-            found = list(ledger.verify(kv))
+            found = list(verify(kv))
         for discrepancy in found:
             typer.echo(f"{discrepancy.account_id}: {discrepancy.what}")
         if found:

@@ -3,8 +3,7 @@
 import logging
 from dataclasses import dataclass
 
-from billing import ledger
-from billing.ledger import Discrepancy
+from billing.verification import Discrepancy, verify
 from jobs.ids import Clock
 from storage.kv import Conflict, Key, KeyValue, Put
 from storage.record import Record
@@ -34,7 +33,7 @@ class Audit:
 
     def run(self) -> list[Discrepancy]:
         """Verify every account, log an error for each discrepancy, and keep their number."""
-        found = list(ledger.verify(self.kv))
+        found = list(verify(self.kv))
         for discrepancy in found[:MAX_LOGGED]:
             log.error("the ledger is off: %s: %s", discrepancy.account_id, discrepancy.what)
         if len(found) > MAX_LOGGED:

@@ -14,7 +14,6 @@ from pydantic import BaseModel
 
 import billing
 import jobs
-from billing import ledger
 from billing.accounts import Account, account_key, find_account
 from billing.administration import create_key, grant_credits, set_key_state, set_plan
 from billing.autotopup import LOOKS, AutoTopUp, AutoTopUps
@@ -27,6 +26,7 @@ from billing.promotions import Promotion, promoted, promotions_of
 from billing.purchases import Disputed, Paid, Purchase, Refunded, first_puts, note_fact, ordered
 from billing.quota import count_request
 from billing.stripe_client import Stripe
+from billing.verification import verify
 from handlers.errors import refusal_of
 from inference.params import CreativeParams, FaceParams
 from jobs.audit import AUDIT_KEY, Audited
@@ -246,7 +246,7 @@ def a_hold(world: World) -> Key:
 
 
 def is_verified(world: World, _: Key) -> None:
-    assert list(ledger.verify(world.machine.kv)) == []
+    assert list(verify(world.machine.kv)) == []
 
 
 def a_promotion(world: World) -> Key:

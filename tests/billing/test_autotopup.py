@@ -25,6 +25,7 @@ from billing.packs import Pack, Packs
 from billing.payments import Payments
 from billing.purchases import Refunded, note_fact, purchases_of
 from billing.stripe_client import Stripe
+from billing.verification import verify
 from storage.kv import KeyValue, Unavailable, Unknown
 from tests.running import Clock
 from tests.stripe_fake import KEY, WEBHOOK_SECRET, StripeFake, signed
@@ -73,7 +74,7 @@ class World:
 
     @property
     def available(self) -> int:
-        assert list(ledger.verify(self.kv)) == []
+        assert list(verify(self.kv)) == []
         return find_account(self.kv, self.account.id)[1].available
 
     @property

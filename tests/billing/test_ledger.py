@@ -8,7 +8,8 @@ import pytest
 
 from billing import ledger
 from billing.accounts import Account, Balance, account_key, find_account
-from billing.ledger import Discrepancy, Entry, EntryKind, Split
+from billing.ledger import Entry, EntryKind, Split
+from billing.verification import Discrepancy, verify
 from storage.kv import MAX_PAGE, Add, Change, Conflict, Delete, Item, Key, KeyValue, Put
 from tests.running import Clock
 from tests.watched import WatchedStore
@@ -42,7 +43,7 @@ def is_refused(kv: KeyValue, changes: tuple[Change, ...]) -> bool:
 
 def found(kv: KeyValue) -> list[str]:
     """What the verification has to say."""
-    return [what for _, what in ledger.verify(kv)]
+    return [what for _, what in verify(kv)]
 
 
 def ledger_key(account: Account, name: str) -> Key:
@@ -231,7 +232,7 @@ def test_every_account_is_verified(kv: KeyValue, busy: Account) -> None:
     other = busy.model_copy(update={"id": "acc_zz"})
     kv.commit(*ledger.opening(other, credits=5, now_ms=NOW_MS))
     kv.commit(Add(account_key(other.id), {"available": 1}))
-    assert list(ledger.verify(kv)) == [
+    assert list(verify(kv)) == [
         Discrepancy("acc_zz", "available is 6, its entries say 5"),
     ]
 

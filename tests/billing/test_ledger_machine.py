@@ -12,6 +12,7 @@ from billing import ledger
 from billing.accounts import Balance, find_account
 from billing.administration import open_account
 from billing.ledger import Split
+from billing.verification import verify
 from storage.kv import Change, Conflict
 from storage.sqlite import SqliteKeyValue
 from tests.running import Clock
@@ -91,7 +92,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def verification_is_silent(self) -> None:
-        assert list(ledger.verify(self.kv)) == []
+        assert list(verify(self.kv)) == []
 
     @invariant()
     def balance_is_the_models_and_the_sum_of_the_entries(self) -> None:

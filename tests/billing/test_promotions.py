@@ -15,6 +15,7 @@ from billing.promotions import (
     promoted,
     promotions_of,
 )
+from billing.verification import verify
 from storage.kv import Add, Conflict, KeyValue
 from tests.running import Clock
 from tests.watched import WatchedStore
@@ -53,7 +54,7 @@ def sweep(kv: KeyValue, clock: Clock) -> int:
     due = kv.due(PROMOTIONS, until_ms=clock(), limit=100)
     for item in due:
         expire(kv, item, now_ms=clock())
-    assert list(ledger.verify(kv)) == []
+    assert list(verify(kv)) == []
     return len(due)
 
 
@@ -147,7 +148,7 @@ def test_credits_that_are_spent_while_others_expire_are_not_taken_twice(
     expire(WatchedStore(kv, before=spend_in_between), item, now_ms=clock())
     assert spent == [Split(promo=25, paid=0)]
     assert balance_of(kv, account) == Balance(available=100, held=25, in_flight=1)
-    assert list(ledger.verify(kv)) == []
+    assert list(verify(kv)) == []
 
 
 @pytest.mark.parametrize("late_ms", [0, 1])

@@ -30,6 +30,7 @@ from billing.purchases import (
     purchase_of,
     purchases_of,
 )
+from billing.verification import verify
 from storage.kv import Check, Conflict, Key, KeyValue, Unavailable, Unknown
 from storage.sqlite import SqliteKeyValue
 from tests.running import Clock
@@ -84,7 +85,7 @@ def test_a_paid_purchase_brings_its_credits_once(kv: KeyValue, account: Account)
     hear(kv, PAID, PAID)
     assert balance_of(kv, account).available == 1100
     assert entries_of(kv, account) == {"topup:pur_1": 1000}
-    assert list(ledger.verify(kv)) == []
+    assert list(verify(kv)) == []
 
 
 def test_an_order_alone_brings_nothing(kv: KeyValue, account: Account, purchase: Purchase) -> None:
@@ -134,7 +135,7 @@ def test_what_was_spent_is_owed_and_blocks_until_it_is_filled_up(
     order(kv, account, "pur_2")
     hear(kv, Paid(900, "eur", "cs_2", "pi_2"), purchase_id="pur_2")
     assert balance_of(kv, account).available == 50
-    assert list(ledger.verify(kv)) == []
+    assert list(verify(kv)) == []
 
 
 def test_a_release_fills_up_what_is_owed(kv: KeyValue, account: Account) -> None:
@@ -143,7 +144,7 @@ def test_a_release_fills_up_what_is_owed(kv: KeyValue, account: Account) -> None
     hear(kv, refunded(900))
     kv.commit(*ledger.release(account.id, "a", split=Split(0, 1050), now_ms=4))
     assert balance_of(kv, account).available == 100
-    assert list(ledger.verify(kv)) == []
+    assert list(verify(kv)) == []
 
 
 @pytest.mark.parametrize("status", ["needs_response", "under_review", "lost", "a new one"])
@@ -194,7 +195,7 @@ def test_what_was_taken_back_before_it_was_paid_is_told_in_full(
     assert entries_of(kv, account) == {}
     hear(kv, PAID)
     assert entries_of(kv, account) == {"topup:pur_1": 1000, "clawback:pur_1#1": -500}
-    assert list(ledger.verify(kv)) == []
+    assert list(verify(kv)) == []
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ def test_events_that_come_at_the_same_time_move_credits_once(
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda fact: note_fact(kv, purchase.id, fact, now_ms=2), facts))
     assert balance_of(kv, account).available == 100 + 333
-    assert list(ledger.verify(kv)) == []
+    assert list(verify(kv)) == []
 
 
 @pytest.mark.parametrize("lost", [Unknown("no answer"), Conflict(Check(Key("a", "b"), None))])
@@ -272,7 +273,7 @@ def test_the_verification_tells_a_purchase_that_stands_for_the_wrong_credits(
     for number, move in enumerate([1000 * credits, credits], start=5):
         moves = [ledger.Move(kind, move, number)]
         kv.commit(*ledger.move_purchase(account.id, purchase.id, moves=moves, now_ms=9))
-    assert any("pur_1 of 1000 credits" in each.what for each in ledger.verify(kv))
+    assert any("pur_1 of 1000 credits" in each.what for each in verify(kv))
 
 
 HISTORIES: dict[str, Sequence[Fact]] = {
@@ -338,4 +339,4 @@ def test_every_order_of_events_with_any_one_repeated_ends_in_the_same_ledger(
         sums[entry.purchase_id or "opening"] += entry.credits
     assert sums == expected | {"opening": 100}
     assert balance_of(lasting, account).available == 100 + len(expected) * ENDS[name]
-    assert list(ledger.verify(lasting)) == []
+    assert list(verify(lasting)) == []

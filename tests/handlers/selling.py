@@ -7,11 +7,11 @@ from pathlib import Path
 
 import httpx2
 
-from billing import ledger
 from billing.accounts import Balance, find_account
 from billing.packs import Pack, Packs
 from billing.payments import Payments
 from billing.stripe_client import Stripe
+from billing.verification import verify
 from storage.kv import KeyValue
 from storage.sqlite import SqliteKeyValue
 from tests.handlers.clients import TOPAZ, Apiframe
@@ -62,7 +62,7 @@ class Shop:
     def balance(self, customer: Apiframe) -> Balance:
         """The customer's balance; the ledger stands behind it."""
         kv = self.service.services.kv
-        assert list(ledger.verify(kv)) == []
+        assert list(verify(kv)) == []
         return find_account(kv, customer.customer.id)[1]
 
 

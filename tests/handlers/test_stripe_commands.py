@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 import local_app
-from billing import ledger
 from billing.accounts import find_account
 from billing.administration import open_account
 from billing.payments import Checkout, Payments
 from billing.stripe_client import Stripe
+from billing.verification import verify
 from handlers import wiring
 from handlers.cli import create_cli
 from jobs.ids import system_clock
@@ -72,7 +72,7 @@ def order(payments: Payments, account_id: str) -> Checkout:
 
 
 def available(kv: KeyValue, account_id: str) -> int:
-    assert list(ledger.verify(kv)) == []
+    assert list(verify(kv)) == []
     return find_account(kv, account_id)[1].available
 
 

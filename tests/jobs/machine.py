@@ -16,6 +16,7 @@ from billing.administration import open_account
 from billing.keys import Caller, authenticate
 from billing.ledger import EntryKind
 from billing.pricing import Prices
+from billing.verification import verify
 from inference.params import UpscaleParams
 from inference.quality import Quality
 from jobs.courier import Courier
@@ -202,7 +203,7 @@ class Machine:
 
     def contradictions(self) -> list[str]:
         """What is wrong between jobs, ledger and outbox; nothing, at any moment."""
-        wrong = [what for _, what in ledger.verify(self.kv)]
+        wrong = [what for _, what in verify(self.kv)]
         for account_id in all_account_ids(self.kv):
             entries = dict(ledger.entries(self.kv, account_id))
             jobs = self.jobs(account_id)

@@ -266,17 +266,21 @@ class Money(RuleBasedStateMachine):
         assert status is (Status.COMPLETED if is_spent else Status.FAILED)
 
     def _is_within_caps(self, caller: Caller, price: int) -> bool:
+        """By the caps under which the caller was let in, and by those of now."""
         item = self.kv.get(Key(f"key#{caller.key_sha256}", "key"))
         assert item is not None
-        limits = Caps.model_validate(item.value["caps"])
+        now = Caps.model_validate(item.value["caps"])
+        return all(self._allow(limits, caller, price) for limits in (caller.key.caps, now))
+
+    def _allow(self, limits: Caps, caller: Caller, price: int) -> bool:
         if limits.job_credits is not None and price > limits.job_credits:
             return False
         day = self.machine.clock() // 1000 // DAY_S
-        counted = {
-            name: self.kv.get(Key(f"caps#{caller.key.capped_as or caller.key.id}", name))
+        counted = [
+            self.kv.get(Key(f"caps#{caller.key.capped_as or caller.key.id}", name))
             for name in (f"day#{day:06}", _month(day))
-        }
-        in_day, in_month = (dict(i.counters) if i else {} for i in counted.values())
+        ]
+        in_day, in_month = (dict(item.counters) if item else {} for item in counted)
         return (
             in_day.get("credits", 0) + price <= _or_endless(limits.day_credits)
             and in_day.get("jobs", 0) + 1 <= _or_endless(limits.day_jobs)
