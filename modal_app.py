@@ -20,6 +20,7 @@ import deployment
 from deployment import COURIERS, CREATIVE, FAITHFUL, FILLER, SWEEPER, WEB, Part
 from handlers.logs import configure
 from handlers.settings import Settings, SettingsError
+from handlers.startup import uncollected
 from handlers.wiring import load_engine, open_files, open_store, wired
 from jobs.services import Services
 from jobs.spawning import JobHint, SpawnDispatcher
@@ -147,10 +148,11 @@ def wiring() -> Iterator[Services]:
 @modal.asgi_app(label=deployment.WEB_LABEL)
 def web() -> "FastAPI":
     """Both APIs."""
-    from handlers.app import create_app
+    with uncollected():
+        from handlers.app import create_app
 
-    parts = wire()
-    return create_app(parts.services, metrics_token=parts.settings.metrics_token)
+        parts = wire()
+        return create_app(parts.services, metrics_token=parts.settings.metrics_token)
 
 
 class Upscaler:

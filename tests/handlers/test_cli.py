@@ -162,7 +162,7 @@ def test_granted_credits_are_in_the_balance_and_the_ledger_verifies(run: Command
     account_id = _printed(run("accounts", "create", "Ada", "--credits", "5"))["account"]["id"]
     granted = _printed(run("credits", "grant", account_id, "20"))
     assert granted == {
-        "account": account_id, "available": 25, "held": 0, "spent": 0, "in_flight": 0,
+        "account": account_id, "available": 25, "promo": 0, "held": 0, "spent": 0, "in_flight": 0,
     }  # fmt: skip
     assert _printed(run("credits", "show", account_id)) == granted
     verified = run("ledger", "verify")
