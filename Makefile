@@ -46,6 +46,8 @@ benchmarks: $(READY)  ## every figure, as tables and under benchmarks/results/
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.creative
 	$(BIN)/python -m benchmarks.service
+	$(BIN)/python -m benchmarks.cold_start
+	$(BIN)/python -m benchmarks.costs
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
