@@ -177,3 +177,19 @@ def test_who_owes_cannot_spend_what_was_given(kv: KeyValue, account: Account, cl
     assert (balance.owed, balance.spendable) == (1, 0)
     with pytest.raises(Conflict):
         spend(kv, account, "a", credits=10)
+
+
+def test_what_others_spend_meanwhile_is_not_taken_from_what_lasts(
+    kv: KeyValue, account: Account, clock: Clock
+) -> None:
+    promote(kv, account, clock, credits=40, days=None, cause="lasting")
+    promote(kv, account, clock, credits=30, days=1, cause="short")
+    clock.advance(seconds=86_400)
+    (item,) = kv.due(PROMOTIONS, until_ms=clock(), limit=10)
+
+    def spend_in_between(call: int) -> None:
+        if call == 3:  # between its reading of the balance and its commit
+            spend(kv, account, "a", credits=25)
+
+    expire(WatchedStore(kv, before=spend_in_between), item, now_ms=clock())
+    assert balance_of(kv, account) == Balance(available=100, promo=40, held=25, in_flight=1)
