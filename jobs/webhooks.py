@@ -81,7 +81,11 @@ def payload(job: Job, event: WebhookEvent, *, links: Links) -> dict[str, Any]:
     if event == "progress":
         return said | {"status": "PROCESSING", "progress": job.progress}
     if job.failure is not None:
-        return said | {"status": "FAILED", "error": job.failure.message}
+        return said | {
+            "status": "FAILED",
+            "error": job.failure.message,
+            "creditCost": job.cost_credits,  # none: it has been given back, in this very commit
+        }
     if job.result is None or job.ended_at_ms is None:
         raise ValueError(f"job {job.id} has neither result nor failure")
     return said | {

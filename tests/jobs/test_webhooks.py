@@ -60,11 +60,12 @@ def test_completed_says_what_the_contract_lists() -> None:
     }
 
 
-def test_failed_says_what_the_contract_lists() -> None:
+def test_failed_says_what_the_contract_lists_and_that_it_costs_nothing() -> None:
     assert payload(FAILED, "failed", links=LINKS) == {
         "event": "failed",
         "jobId": JOB_ID,
         "status": "FAILED",
+        "creditCost": 0,
         "error": "The image is damaged",
         "model": "topaz-image-upscale",
     }
