@@ -72,6 +72,6 @@ def _need(is_there: bool, what: str) -> None:
     if is_there:
         return
     told = f"{what} is not installed (Debian's packages: postgresql, pgbouncer)"
-    if os.environ.get("ENLARGER_TEST_ALL"):
+    if os.environ.get("TEST_ALL"):
         pytest.fail(told)
     pytest.skip(told)
