@@ -1,6 +1,5 @@
 """The key-value store in PostgreSQL: for production, behind a pooler in transaction mode or not."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
@@ -15,7 +14,6 @@ from storage.changes import after, has_happened, random_version
 from storage.kv import (
     MAX_PAGE,
     Change,
-    Due,
     Item,
     Key,
     StoreError,
@@ -23,10 +21,10 @@ from storage.kv import (
     Unknown,
     check_limits,
     check_page,
-    encoded,
 )
 from storage.postgres_connection import CONNECTION, BoundedConnection, Dead, told
 from storage.postgres_schema import SCHEMA, check_items
+from storage.rows import item_of, row_of
 
 MAX_CONNECTIONS = 20
 PATIENCE_S = 5.0
@@ -116,7 +114,7 @@ class PostgresKeyValue:
     def get(self, key: Key) -> Item | None:
         """The item, strongly consistent; None if absent."""
         rows = self._read(GET, *key, self._clock())
-        return _item(rows[0]) if rows else None
+        return item_of(rows[0]) if rows else None
 
     def query(
         self,
@@ -133,12 +131,12 @@ class PostgresKeyValue:
             rows = self._read(NEWEST_FIRST, partition, after, after, now_ms, limit)
         else:
             rows = self._read(OLDEST_FIRST, partition, after or "", now_ms, limit)
-        return [_item(row) for row in rows]
+        return [item_of(row) for row in rows]
 
     def due(self, queue: str, *, until_ms: int, limit: int) -> list[Item]:
         """Up to `limit` items due in `queue` at or before `until_ms`, earliest first."""
         check_page(limit)
-        return [_item(row) for row in self._read(DUE, queue, until_ms, self._clock(), limit)]
+        return [item_of(row) for row in self._read(DUE, queue, until_ms, self._clock(), limit)]
 
     def commit(self, *changes: Change) -> None:
         """Make all changes or none; every condition is checked before anything is written.
@@ -185,7 +183,7 @@ class PostgresKeyValue:
             after(change, item, version) for change, item in zip(changes, items, strict=True)
         ]
         pairs = list(zip(items, outcome, strict=True))
-        written = [_row(new) for old, new in pairs if new is not None and new is not old]
+        written = [row_of(new) for old, new in pairs if new is not None and new is not old]
         removed = [old.key for old, new in pairs if old is not None and new is None]
         try:
             with connection.round_trip():
@@ -208,7 +206,7 @@ class PostgresKeyValue:
             connection.execute(LOCK, (locks,))
             # A statement of its own: what it sees is of a moment after the locks.
             found = connection.execute(self._of(BEFORE), (*_columns(keys, 2), self._clock()))
-        items = {item.key: item for item in map(_item, found.fetchall())}
+        items = {item.key: item for item in map(item_of, found.fetchall())}
         return [items.get(key) for key in keys]
 
     def _has_happened(self, changes: tuple[Change, ...], version: int) -> bool:
@@ -262,16 +260,3 @@ def _lock(schema: str, key: Key) -> int:
 def _columns(rows: Sequence[Sequence[Any]], count: int) -> list[list[Any]]:
     """Rows as one array for each column."""
     return [[row[column] for row in rows] for column in range(count)]
-
-
-def _item(row: Any) -> Item:
-    partition, sort, value, version, counters, due_queue, due_at_ms, expires_at_ms = row
-    due = None if due_queue is None else Due(due_queue, due_at_ms)
-    key = Key(partition, sort)
-    return Item(key, json.loads(value), version, json.loads(counters), due, expires_at_ms)
-
-
-def _row(item: Item) -> tuple[Any, ...]:
-    due_queue, due_at_ms = item.due or (None, None)
-    texts = encoded(item.value), encoded(item.counters)
-    return (*item.key, texts[0], item.version, texts[1], due_queue, due_at_ms, item.expires_at_ms)

@@ -1,6 +1,5 @@
 """The key-value store in one SQLite file: the default on a single machine."""
 
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -13,15 +12,14 @@ from storage.changes import after, random_version
 from storage.kv import (
     MAX_PAGE,
     Change,
-    Due,
     Item,
     Key,
     Unavailable,
     Unknown,
     check_limits,
     check_page,
-    encoded,
 )
+from storage.rows import item_of, row_of
 
 MAX_IDLE_READERS = 16
 PATIENCE_S = 5.0
@@ -90,7 +88,7 @@ class SqliteKeyValue:
     def get(self, key: Key) -> Item | None:
         """The item, strongly consistent; None if absent."""
         rows = self._read(GET, *key, self._clock())
-        return _item(rows[0]) if rows else None
+        return item_of(rows[0]) if rows else None
 
     def query(
         self,
@@ -105,12 +103,12 @@ class SqliteKeyValue:
         page = NEWEST_FIRST if newest_first else OLDEST_FIRST
         start = AFTER_ALL_TEXT if newest_first else BEFORE_ALL_TEXT
         bound = start if after is None else after
-        return [_item(row) for row in self._read(page, partition, bound, self._clock(), limit)]
+        return [item_of(row) for row in self._read(page, partition, bound, self._clock(), limit)]
 
     def due(self, queue: str, *, until_ms: int, limit: int) -> list[Item]:
         """Up to `limit` items due in `queue` at or before `until_ms`, earliest first."""
         check_page(limit)
-        return [_item(row) for row in self._read(DUE, queue, until_ms, self._clock(), limit)]
+        return [item_of(row) for row in self._read(DUE, queue, until_ms, self._clock(), limit)]
 
     def commit(self, *changes: Change) -> None:
         """Make all changes or none; every condition is checked before anything is written."""
@@ -126,7 +124,7 @@ class SqliteKeyValue:
                 if new is None and old is not None:
                     connection.execute(REMOVE, change.key)
                 elif new is not None and new is not old:
-                    connection.execute(WRITE, _row(new))
+                    connection.execute(WRITE, row_of(new))
 
     def purge(self, *, limit: int) -> int:
         """Physically remove up to `limit` expired items; how many were removed."""
@@ -208,20 +206,7 @@ class _Readers:
 
 def _live(connection: sqlite3.Connection, key: Key, now_ms: int) -> Item | None:
     row = connection.execute(GET, (*key, now_ms)).fetchone()
-    return None if row is None else _item(row)
-
-
-def _item(row: Any) -> Item:
-    partition, sort, value, version, counters, due_queue, due_at_ms, expires_at_ms = row
-    due = None if due_queue is None else Due(due_queue, due_at_ms)
-    key = Key(partition, sort)
-    return Item(key, json.loads(value), version, json.loads(counters), due, expires_at_ms)
-
-
-def _row(item: Item) -> tuple[Any, ...]:
-    due_queue, due_at_ms = item.due or (None, None)
-    texts = encoded(item.value), encoded(item.counters)
-    return (*item.key, texts[0], item.version, texts[1], due_queue, due_at_ms, item.expires_at_ms)
+    return None if row is None else item_of(row)
 
 
 def _commit(connection: sqlite3.Connection) -> None:
