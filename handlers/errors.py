@@ -44,6 +44,7 @@ from jobs.ids import Clock
 from jobs.outbound import OutboundError
 from storage.kv import StoreError, Unknown
 from storage.objects import ObjectsError
+from storage.record import RecordTooNew
 
 RETRY_AFTER_S = 10
 """What a client is told to wait when the store, or a free place, is missing."""
@@ -60,6 +61,7 @@ class Refusal(NamedTuple):
 
 
 _NO_STORE = "The service cannot reach its storage; nothing was charged. Try again"
+_UPDATING = "The service is being updated; nothing was charged. Try again"
 _UNKNOWN = (
     "The service lost its storage's answer, so this may have been accepted. "
     "Look at your jobs, or repeat it with the same Idempotency-Key"
@@ -102,6 +104,7 @@ REFUSALS: dict[type[Exception], Refusal] = {
     UploadRefused: Refusal(400, 400, "INVALID_UPLOAD"),
     JobsError: Refusal(400, 422, "PROBE_FAILED"),
     Unknown: Refusal(503, 503, "SERVICE_UNAVAILABLE", _UNKNOWN, _UNKNOWN),
+    RecordTooNew: Refusal(503, 503, "SERVICE_UNAVAILABLE", _UPDATING, _UPDATING),
     StoreError: Refusal(503, 503, "SERVICE_UNAVAILABLE", _NO_STORE, _NO_STORE),
     ObjectsError: Refusal(503, 503, "SERVICE_UNAVAILABLE", _NO_STORE, _NO_STORE),
 }

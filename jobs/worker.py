@@ -146,11 +146,10 @@ class Worker:
 
     def _size_bytes(self, object_name: str) -> int:
         """The size of what an earlier attempt has kept; encoders need not agree to the byte."""
-        stored = self.objects.get(object_name)
-        if stored is None:
+        size_bytes = self.objects.size_bytes(object_name)
+        if size_bytes is None:
             raise ResultMissing
-        stored.chunks.close()
-        return stored.size_bytes
+        return size_bytes
 
     def _settle(self, job: Job, outcome: Result | Failure, *, engine_ms: int) -> None:
         for _ in range(_COMMIT_TRIES):

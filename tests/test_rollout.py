@@ -417,6 +417,8 @@ def test_a_worker_whose_job_a_newer_release_took_over_writes_nothing_more(world:
 def test_a_client_is_told_to_try_again_when_the_record_is_too_new() -> None:
     refusal = refusal_of(RecordTooNew(Job, 2))
     assert (refusal.apiframe, refusal.vicsee) == (503, 503)
+    assert "being updated" in str(refusal.apiframe_message)
+    assert refusal.vicsee_message == refusal.apiframe_message
 
 
 def test_all_that_is_kept_is_a_record_or_is_never_rewritten(world: World) -> None:

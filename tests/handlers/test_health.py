@@ -13,38 +13,15 @@ from starlette.testclient import TestClient
 from handlers.app import create_app
 from handlers.health import CACHED_MS, FAILING, OK, SILENT, Finding, Readiness
 from jobs.services import Services
-from storage.folder import FolderObjects
-from storage.kv import Item, Key, Unavailable, Unsuitable
-from storage.objects import ObjectsError, ObjectsUnsuitable, Stored
-from storage.sqlite import SqliteKeyValue
+from storage.kv import Unavailable, Unsuitable
+from storage.objects import ObjectsError, ObjectsUnsuitable
 from tests.handlers.clients import TOPAZ
+from tests.handlers.failing import Failing, FailingObjects
 from tests.running import Clock, Running, made, running
 
 ALL_WELL = {name: {"status": "ok"} for name in ("store", "objects", "weights")}
 SECRET = "db.internal:5432"
 PATIENCE_S = 10.0
-
-
-class Failing(SqliteKeyValue):
-    """A key-value store that may be down."""
-
-    failure: Exception | None = None
-
-    def get(self, key: Key) -> Item | None:
-        if self.failure is not None:
-            raise self.failure
-        return super().get(key)
-
-
-class FailingObjects(FolderObjects):
-    """An object store that may be down."""
-
-    failure: Exception | None = None
-
-    def get(self, name: str) -> Stored | None:
-        if self.failure is not None:
-            raise self.failure
-        return super().get(name)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +51,7 @@ def service(folder: Path, kv: Failing, objects: FailingObjects, clock: Clock) ->
 def repaired(kv: Failing, objects: FailingObjects, clock: Clock) -> Iterator[None]:
     """Both stores work again after a test, and what was found in it is forgotten."""
     yield
-    kv.failure = objects.failure = None
+    kv.reading = objects.failure = None
     clock.now_ms += CACHED_MS
 
 
@@ -88,7 +65,7 @@ def asked(services: Services) -> Any:
 
 
 def test_a_process_that_serves_is_alive_whatever_is_down(service: Running, kv: Failing) -> None:
-    kv.failure = Unavailable("down")
+    kv.reading = Unavailable("down")
     answer = service.http.get("/healthz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
@@ -113,7 +90,7 @@ def test_a_store_that_fails_is_told_in_a_word_and_a_sentence(
     status: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    kv.failure = failure
+    kv.reading = failure
     answer = readyz(service)
     body = answer.json()
     assert answer.status_code == 503
@@ -173,12 +150,12 @@ def test_what_was_found_holds_for_a_few_seconds(
     service: Running, kv: Failing, clock: Clock
 ) -> None:
     assert readyz(service).status_code == 200
-    kv.failure = Unavailable("down")
+    kv.reading = Unavailable("down")
     clock.now_ms += CACHED_MS - 1
     assert readyz(service).status_code == 200
     clock.now_ms += 1
     assert readyz(service).status_code == 503
-    kv.failure = None
+    kv.reading = None
     clock.now_ms += CACHED_MS
     assert readyz(service).status_code == 200
 
