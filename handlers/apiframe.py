@@ -34,9 +34,11 @@ from handlers.apiframe_wire import (
 )
 from handlers.auth import CallerOf, ServicesOf, apiframe_caller, guarded_route, requires
 from handlers.auto_topup import add_auto_topup
+from handlers.cancellation import add_apiframe_cancel
 from handlers.checkout import add_checkout
 from handlers.credits import credits_notice
 from handlers.idempotency import request_name, tell_replay
+from handlers.job_ids import JobId
 from handlers.keys import add_keys
 from handlers.offers import offered
 from handlers.parts import OPENAPI, create_part
@@ -122,7 +124,8 @@ def upscale(
     return Submitted(jobId=str(accepted.job.id), status=accepted.job.status.upper())
 
 
-add_apiframe_quotes(guarded, dependencies=[WRITES])
+add_apiframe_quotes(guarded, dependencies=[READS])
+add_apiframe_cancel(guarded, dependencies=[WRITES])
 add_statements(guarded, dependencies=[requires(Scope.BILLING)])
 add_checkout(guarded, dependencies=[requires(Scope.BILLING)])
 add_auto_topup(guarded, dependencies=[requires(Scope.BILLING)])
@@ -130,9 +133,9 @@ add_keys(guarded, dependencies=[requires(Scope.ADMIN)])
 
 
 @guarded.get("/jobs/{job_id}", dependencies=[READS])
-def job(job_id: str, caller: CallerOf, services: ServicesOf) -> JobDetails:
+def job(job_id: JobId, caller: CallerOf, services: ServicesOf) -> JobDetails:
     """One job."""
-    found = find_own_job(services.kv, caller.account_id, job_id=_job_id(job_id))
+    found = find_own_job(services.kv, caller.account_id, job_id=job_id)
     return details(found, links=services.links, now_ms=services.clock())
 
 
@@ -224,13 +227,6 @@ def _webhook(url: str | None, events: list[Any] | None, services: Services) -> W
         problem = {"type": "value_error", "loc": ("body", "webhookUrl"), "msg": str(error)}
         raise RequestValidationError([problem]) from None
     return Webhook(url=url, events=tuple(events or ("completed", "failed")))
-
-
-def _job_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise HTTPException(400, "Invalid job id") from None
 
 
 def _with_id(text: str, caller: Caller, services: Services) -> list[Job]:

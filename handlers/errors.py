@@ -32,6 +32,7 @@ from inference.errors import ImageError, OutputTooLarge
 from jobs.errors import (
     IdempotencyKeyInvalid,
     IdempotencyMismatch,
+    JobFinished,
     JobForeign,
     JobsError,
     JobUnknown,
@@ -96,6 +97,7 @@ REFUSALS: dict[type[Exception], Refusal] = {
     OutboundError: Refusal(400, 422, "PROBE_FAILED"),
     JobForeign: Refusal(404, 403, "FORBIDDEN", "Job not found"),
     JobUnknown: Refusal(404, 404, "TASK_NOT_FOUND", "Job not found", "Task not found"),
+    JobFinished: Refusal(409, 409, "TASK_FINISHED"),
     IdempotencyKeyInvalid: Refusal(400, 400, "INVALID_IDEMPOTENCY_KEY"),
     IdempotencyMismatch: Refusal(409, 422, "IDEMPOTENCY_KEY_REUSED"),
     ModelUnavailable: Refusal(503, 503, "SERVICE_UNAVAILABLE"),

@@ -1,7 +1,6 @@
 """The VicSee dialect: the routes under `/api/v1`."""
 
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response, Security
 from fastapi.responses import StreamingResponse
@@ -23,8 +22,10 @@ from handlers.auth import (
     services_of,
     vicsee_caller,
 )
+from handlers.cancellation import add_vicsee_cancel
 from handlers.files import streamed
 from handlers.idempotency import request_name, tell_replay
+from handlers.job_ids import TaskId
 from handlers.parts import OPENAPI, create_part
 from handlers.quotes import add_vicsee_quotes
 from handlers.rates import RateFields, count_request
@@ -32,9 +33,8 @@ from handlers.terms import VICSEE_MAX_SIDE_PX, vicsee_pricing, within
 from handlers.vicsee_errors import ANSWERS
 from handlers.vicsee_wire import Envelope
 from inference.catalogue import TOPAZ
-from jobs.errors import JobUnknown, ResultMissing
+from jobs.errors import ResultMissing
 from jobs.ids import iso_utc
-from jobs.job import Job
 from jobs.links import FORMATS
 from jobs.records import find_own_job
 from jobs.retention import is_expired, result_expires_at_ms
@@ -86,7 +86,8 @@ def _guarded(let_in: LetIn) -> APIRouter:
 
 guarded = _guarded(let_in)
 uncounted = _guarded(let_in_uncounted)
-add_vicsee_quotes(uncounted, dependencies=[WRITES])
+add_vicsee_quotes(uncounted, dependencies=[READS])
+add_vicsee_cancel(uncounted, dependencies=[WRITES])
 open_to_all = APIRouter(responses={422: {"model": wire.Failed}})
 
 
@@ -158,9 +159,10 @@ def generate(
 
 
 @guarded.get("/tasks/{task_id}", dependencies=[READS])
-def task(task_id: str, caller: CallerOf, services: ServicesOf) -> Envelope[wire.Task]:
+def task(task_id: TaskId, caller: CallerOf, services: ServicesOf) -> Envelope[wire.Task]:
     """One task."""
-    return Envelope(data=wire.task(_task(task_id, caller, services), links=services.links))
+    job = find_own_job(services.kv, caller.account_id, job_id=task_id)
+    return Envelope(data=wire.task(job, links=services.links))
 
 
 @guarded.get(
@@ -169,10 +171,10 @@ def task(task_id: str, caller: CallerOf, services: ServicesOf) -> Envelope[wire.
     dependencies=[READS],
 )
 def download(
-    task_id: str, caller: CallerOf, services: ServicesOf, mode: Literal["url", "proxy"] = "url"
+    task_id: TaskId, caller: CallerOf, services: ServicesOf, mode: Literal["url", "proxy"] = "url"
 ) -> Envelope[wire.Download] | StreamingResponse:
     """Where the result can be had; `mode=proxy` answers with its bytes."""
-    job = _task(task_id, caller, services)
+    job = find_own_job(services.kv, caller.account_id, job_id=task_id)
     if job.result is None or is_expired(job, now_ms=services.clock()):
         raise ResultMissing
     if mode == "proxy":
@@ -227,14 +229,6 @@ def _order(
         terms=within(vicsee_pricing(said.upscale_factor, services), said.max_credits),
         request=request,
     )
-
-
-def _task(task_id: str, caller: Caller, services: Services) -> Job:
-    try:
-        job_id = UUID(task_id.removeprefix("task_"))
-    except ValueError:
-        raise JobUnknown from None
-    return find_own_job(services.kv, caller.account_id, job_id=job_id)
 
 
 def _model(services: Services) -> wire.ModelInfo:

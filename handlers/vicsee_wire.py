@@ -177,7 +177,6 @@ _STATUSES = {
     Status.FAILED: "failed",
     Status.CANCELLED: "failed",
 }
-_CANCELLED = TaskError(code="CANCELLED", key="cancelled", message="The task was cancelled")
 
 
 def task_id(job: Job) -> str:
@@ -234,7 +233,7 @@ def _result(job: Job, links: Links) -> TaskResult | None:
 
 
 def _error(job: Job) -> TaskError | None:
-    if job.failure is not None:
-        code = job.failure.code
-        return TaskError(code=code, key=code.lower(), message=job.failure.message)
-    return _CANCELLED if job.status is Status.CANCELLED else None
+    if job.failure is None:
+        return None
+    code = job.failure.code
+    return TaskError(code=code, key=code.lower(), message=job.failure.message)

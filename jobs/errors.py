@@ -9,6 +9,7 @@ JobsError
 ├── IdempotencyKeyInvalid the key is empty, too long or not printable ASCII
 ├── IdempotencyMismatch   the key was used with another body
 ├── IllegalTransition     a job cannot go from where it is to there
+├── JobFinished           the job is at its end
 ├── LeaseLost             another worker has taken the job over
 ├── ResultMissing         there is no result yet, or none any more
 ├── TooManyAtOnce         all turns at something slow are taken
@@ -53,6 +54,10 @@ class IdempotencyMismatch(JobsError):
 
 class IllegalTransition(JobsError):
     """The job is not in a state from which that is possible"""
+
+
+class JobFinished(JobsError):
+    """The job is at its end already"""
 
 
 class LeaseLost(JobsError):

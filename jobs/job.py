@@ -64,10 +64,13 @@ class Result(Part):
 
 
 class Failure(Part):
-    """Why a job failed: a stable code, and a sentence for the customer."""
+    """Why a job has no result: a stable code, and a sentence for the customer."""
 
     code: str
     message: str
+
+
+CANCELLED = Failure(code="CANCELLED", message="The job was cancelled")
 
 
 WebhookEvent = Literal["progress", "completed", "failed"]
@@ -84,7 +87,9 @@ class Webhook(Part):
 class Job(Record):
     """One enlargement, from submission to the deletion of its files.
 
-    Values never change; a transition returns the next job, or raises `IllegalTransition`.
+    Values never change; a transition returns the next job, or raises `IllegalTransition`. The
+    `sequence` grows with everything that there is to tell of a job, so it orders what was told.
+    `steps_done` of `steps_of` are the tiles, or other pieces, of the attempt under way.
     """
 
     id: UUID
@@ -100,8 +105,11 @@ class Job(Record):
     created_at_ms: int
 
     status: Status = Status.QUEUED
+    sequence: int = 0
     attempt: int = 0
     progress: int = 0
+    steps_done: int = 0
+    steps_of: int = 0
     started_at_ms: int | None = None
     ended_at_ms: int | None = None
     result: Result | None = None
@@ -125,11 +133,18 @@ class Job(Record):
             Status.PROCESSING,
             attempt=self.attempt + 1,
             started_at_ms=self.started_at_ms or now_ms,
+            steps_done=0,
+            steps_of=0,
         )
 
-    def advanced(self, progress: int) -> Self:
-        """The worker is `progress` per cent along; never less than before, never 100."""
-        return self._become(Status.PROCESSING, progress=min(max(progress, self.progress), 99))
+    def advanced(self, done: int, of: int) -> Self:
+        """The worker has `done` so many steps `of` all; the progress in per cent is never less than
+        before, and never 100."""
+        progress = min(max(100 * done // max(of, 1), self.progress), 99)
+        changes = {"progress": progress, "steps_done": done, "steps_of": of}
+        advanced = self._become(Status.PROCESSING, **changes)
+        is_news = any(changes[name] != getattr(self, name) for name in changes)
+        return advanced if is_news else self
 
     def completed(self, result: Result, *, now_ms: int) -> Self:
         """The result is stored."""
@@ -143,6 +158,12 @@ class Job(Record):
             "failed"
         )
 
+    def cancelled(self, *, now_ms: int) -> Self:
+        """The customer wants no result any more, and the credits go back."""
+        return self._become(
+            Status.CANCELLED, failure=CANCELLED, ended_at_ms=now_ms
+        )._awaiting_webhook("failed")
+
     def wants(self, event: WebhookEvent) -> bool:
         """Whether the customer asked to be told of this event."""
         return self.webhook is not None and event in self.webhook.events
@@ -153,4 +174,5 @@ class Job(Record):
     def _become(self, status: Status, **changes: Any) -> Self:
         if status not in _NEXT[self.status]:
             raise IllegalTransition(f"a {self.status} job cannot become {status}")
-        return self.model_copy(update={"status": status, **changes})
+        told = {"status": status, "sequence": self.sequence + 1}
+        return self.model_copy(update=told | changes)

@@ -5,10 +5,8 @@ attempt number is the fence: whoever claims raises it, and nobody writes under a
 """
 
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import copy_context
 from dataclasses import dataclass, field
 
 from jobs.dispatch import Dispatcher
@@ -17,8 +15,9 @@ from jobs.ids import Clock
 from jobs.job import Job, Status
 from jobs.links import Links
 from jobs.records import JOBS, Kept, find_job, next_put
+from jobs.ticker import Ticker, in_a_thread
 from jobs.webhooks import announcement
-from storage.kv import Change, Conflict, Due, KeyValue, StoreError
+from storage.kv import Change, Conflict, Due, KeyValue, StoreError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +27,7 @@ DEADLINE_MS = 60 * 60 * 1000
 _PROGRESS_EVERY_S = 2.0
 _RETRY_MS = 5_000
 _LAST_RENEWAL_S = 5.0
+_COMMIT_TRIES = 5
 
 Report = Callable[[int, int], None]
 """Takes the work done and the whole of it; raises `LeaseLost` to stop work that is not ours."""
@@ -35,13 +35,14 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Leases:
-    """Takes, renews and checks leases of `lease_ms`."""
+    """Takes, renews and checks leases of `lease_ms`; `ticker` is who renews them."""
 
     kv: KeyValue
     dispatcher: Dispatcher
     links: Links
     clock: Clock
     lease_ms: int
+    ticker: Ticker = in_a_thread
     _underway: set["_Renewal"] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def take(self, kept: Kept) -> Job | None:
@@ -69,7 +70,7 @@ class Leases:
 
     @contextmanager
     def renewed(self, job: Job) -> Iterator[Report]:
-        """Renew the lease from a thread while the block runs; it reports progress to what it gets.
+        """Renew the lease beside the block while it runs; it reports progress to what it gets.
 
         The work need not pause for the store, and a long silent step does not lose the job.
         """
@@ -81,24 +82,25 @@ class Leases:
             self._underway.discard(renewal)
             renewal.stop()
 
-    def renew(self, job: Job, progress: int) -> None:
-        """Prolong the lease and record progress; `LeaseLost` if it is not ours any more."""
-        kept = self.current(job)
-        advanced = kept.job.advanced(progress)
-        news = advanced.progress > kept.job.progress
-        outbox = (
-            announcement(advanced, "progress", links=self.links, now_ms=self.clock())
-            if news
-            else ()
-        )
-        try:
-            self.kv.commit(
-                self._put(advanced, replaces=kept.version, for_ms=self.lease_ms), *outbox
-            )
-        except Conflict as error:
-            raise LeaseLost from error
-        for delivery in outbox:
-            self.dispatcher.delivery(delivery.key)
+    def renew(self, job: Job, done: int, of: int) -> None:
+        """Prolong the lease and record how many steps are done; `LeaseLost` if it is not ours any
+        more, because another attempt has begun or the job was cancelled.
+        """
+        for _ in range(_COMMIT_TRIES):
+            kept = self.current(job)
+            advanced = kept.job.advanced(done, of)
+            is_news = advanced.progress > kept.job.progress
+            told = announcement(advanced, "progress", links=self.links, now_ms=self.clock())
+            outbox = told if is_news else ()
+            renewed = self._put(advanced, replaces=kept.version, for_ms=self.lease_ms)
+            try:
+                self.kv.commit(renewed, *outbox)
+            except Conflict:  # a sweep, say, has looked at the job: that takes nothing away
+                continue
+            for delivery in outbox:
+                self.dispatcher.delivery(delivery.key)
+            return
+        raise Unavailable(f"job {job.id} is too contended to renew")
 
     def hand_over(self) -> None:
         """Give back all that is renewed now, at once: this process is about to be ended.
@@ -137,49 +139,44 @@ def deadline_ms(job: Job) -> int:
 
 
 class _Renewal:
-    """What the working thread and the renewing thread share."""
+    """What the work and whoever renews its lease share."""
 
     def __init__(self, leases: Leases, job: Job) -> None:
         self.job = job
         self._leases = leases
-        self._progress = 0
+        self._steps = self._told = (0, 1)
+        self._silent_s = 0.0
         self._is_lost = False
-        self._done = threading.Event()
-        self._thread = threading.Thread(
-            target=copy_context().run,  # what this thread logs is about the job as well
-            args=(self._run,),
-            name=f"lease-{job.id}",
-            daemon=True,
-        )
-        self._thread.start()
+        self._third_s = leases.lease_ms / 3000
+        self._every_s = min(_PROGRESS_EVERY_S, self._third_s)
+        self._stop = leases.ticker(self._tick, every_s=self._every_s, name=f"lease-{job.id}")
 
     def stop(self, *, is_lost: bool = False, within_s: float | None = None) -> None:
         """Renew no more, and wait for a renewal that is being written."""
         self._is_lost = self._is_lost or is_lost
-        self._done.set()
-        self._thread.join(within_s)
+        self._stop(within_s=within_s)
 
     def report(self, done: int, of: int) -> None:
         """Called by the work."""
         if self._is_lost:
             raise LeaseLost
-        self._progress = 100 * done // of
+        self._steps = (done, of)
 
-    def _run(self) -> None:
-        """Renew at every news of progress, at most every two seconds, and thrice a lease."""
-        third_s = self._leases.lease_ms / 3000
-        every_s = min(_PROGRESS_EVERY_S, third_s)
-        told, silent_s = 0, 0.0
-        while not self._done.wait(every_s):
-            silent_s += every_s
-            progress = self._progress
-            if progress == told and silent_s < third_s:
-                continue
-            try:
-                self._leases.renew(self.job, progress)
-                told, silent_s = progress, 0.0
-            except LeaseLost:
-                self._is_lost = True
-                return
-            except StoreError as error:
-                log.warning("job %s: the lease could not be renewed: %s", self.job.id, error)
+    def _tick(self) -> bool:
+        """Renew at every news of progress, at most every two seconds, and thrice a lease.
+
+        False once there is nothing to renew any more.
+        """
+        self._silent_s += self._every_s
+        steps = self._steps
+        if steps == self._told and self._silent_s < self._third_s:
+            return True
+        try:
+            self._leases.renew(self.job, *steps)
+            self._told, self._silent_s = steps, 0.0
+        except LeaseLost:
+            self._is_lost = True
+            return False
+        except StoreError as error:
+            log.warning("job %s: the lease could not be renewed: %s", self.job.id, error)
+        return True

@@ -39,12 +39,17 @@ def find_job(kv: KeyValue, job_id: UUID) -> Kept | None:
     return None if pointer is None else _of_account(kv, pointer.value["account_id"], job_id)
 
 
-def find_own_job(kv: KeyValue, account_id: str, *, job_id: UUID) -> Job:
+def find_own(kv: KeyValue, account_id: str, *, job_id: UUID) -> Kept:
     """The account's job; `JobForeign` if another account's, `JobUnknown` if nobody's."""
     kept = _of_account(kv, account_id, job_id)
     if kept is not None:
-        return kept.job
+        return kept
     raise JobForeign if find_job(kv, job_id) else JobUnknown
+
+
+def find_own_job(kv: KeyValue, account_id: str, *, job_id: UUID) -> Job:
+    """The same, to be looked at only."""
+    return find_own(kv, account_id, job_id=job_id).job
 
 
 def list_jobs(kv: KeyValue, account_id: str, *, before: UUID | None, limit: int) -> list[Job]:

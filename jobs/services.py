@@ -16,6 +16,7 @@ from inference.catalogue import WEIGHTS_FOLDER, has_faces
 from inference.params import USUAL, USUAL_CREATION, CreativeOptions, Treatment
 from inference.provenance import Weights
 from jobs.audit import Audit
+from jobs.cancellation import Cancellations
 from jobs.courier import Courier
 from jobs.dispatch import Dispatcher
 from jobs.endings import Endings
@@ -157,6 +158,11 @@ class Services:
     def endings(self) -> Endings:
         """Ends jobs."""
         return Endings(self.kv, self.dispatcher, self.links, self.clock, self.metrics)
+
+    @cached_property
+    def cancellations(self) -> Cancellations:
+        """Ends jobs that nobody wants any more."""
+        return Cancellations(self.kv, self.endings)
 
     @cached_property
     def courier(self) -> Courier:

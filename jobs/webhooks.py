@@ -77,12 +77,17 @@ def announcement(job: Job, event: WebhookEvent, *, links: Links, now_ms: int) ->
 
 def payload(job: Job, event: WebhookEvent, *, links: Links) -> dict[str, Any]:
     """The body of an event, field by field Apiframe's."""
-    said: dict[str, Any] = {"event": event, "jobId": str(job.id), "model": job.params.model}
+    said: dict[str, Any] = {
+        "event": event,
+        "jobId": str(job.id),
+        "model": job.params.model,
+        "sequence": job.sequence,
+    }
     if event == "progress":
         return said | {"status": "PROCESSING", "progress": job.progress}
     if job.failure is not None:
         return said | {
-            "status": "FAILED",
+            "status": job.status.upper(),
             "error": job.failure.message,
             "creditCost": job.cost_credits,  # none: it has been given back, in this very commit
         }

@@ -158,7 +158,7 @@ def a_waiting_job(world: World) -> Key:
 
 def is_worked_on(world: World, key: Key) -> None:
     taken = world.take(the_job(world, key))
-    world.machine.leases.renew(taken, 40)
+    world.machine.leases.renew(taken, 40, 100)
     world.machine.leases.give_back(taken)
     world.machine.services.endings.end(world.machine.leases.current(taken), RESULT)
     assert the_job(world, key).status is Status.COMPLETED
@@ -409,7 +409,7 @@ def test_a_worker_whose_job_a_newer_release_took_over_writes_nothing_more(world:
     recorded = RecordedStore(world.machine)
     leases = replace(world.machine, kv=recorded).leases
     with pytest.raises(RecordTooNew):
-        leases.renew(job, 40)
+        leases.renew(job, 40, 100)
     leases.give_back(job)
     assert recorded.written == []
 

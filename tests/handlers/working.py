@@ -8,9 +8,8 @@ from uuid import UUID
 from inference.errors import CorruptImage, ImageError
 from inference.params import UpscaleParams
 from inference.quality import Quality
-from jobs.job import Status
 from jobs.lease import Leases
-from jobs.records import find_job, next_put
+from jobs.records import find_job
 from jobs.worker import Worker
 from tests.running import Running, picture
 
@@ -73,16 +72,14 @@ def start(service: Running, job_id: UUID, *, progress: int = 0) -> None:
     assert kept is not None
     taken = leases.take(kept)
     assert taken is not None
-    leases.renew(taken, progress)
+    leases.renew(taken, progress, 100)
 
 
 def cancel(service: Running, job_id: UUID) -> None:
-    """Record the job as cancelled."""
-    kv = service.services.kv
-    kept = find_job(kv, job_id)
+    """Have the job's customer cancel it."""
+    kept = find_job(service.services.kv, job_id)
     assert kept is not None
-    changes = {"status": Status.CANCELLED, "ended_at_ms": service.services.clock()}
-    kv.commit(next_put(kept.job.model_copy(update=changes), replaces=kept.version, due=None))
+    service.services.cancellations.cancel(kept.job.account_id, job_id)
 
 
 def _worker(service: Running, engine: Tiny) -> Worker:

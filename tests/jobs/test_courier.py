@@ -76,6 +76,7 @@ def test_the_end_arrives_signed_for_both_kinds_of_receivers(
         "model": "topaz-image-upscale",
         "creditCost": 8,
         "completedAt": iso_utc(clock()),
+        "sequence": 2,
     }
     account, _ = find_account(machine.kv, caller.account_id)
     StandardWebhook(account.webhook_secret).verify(body, lower)
@@ -350,7 +351,7 @@ def running(machine: Machine, caller: Caller, origin: Origin) -> Job:
     assert kept is not None
     claimed = machine.leases.take(kept)
     assert claimed is not None
-    machine.leases.renew(claimed, 40)
+    machine.leases.renew(claimed, 40, 100)
     return machine.job(job.id)
 
 

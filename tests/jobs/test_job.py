@@ -90,10 +90,10 @@ def test_an_illegal_transition_is_refused(start: Status, end: Status) -> None:
 @pytest.mark.parametrize("status", list(Status))
 def test_only_an_unfinished_job_advances(status: Status) -> None:
     if status in (Status.QUEUED, Status.PROCESSING):
-        assert a_job(status).advanced(5).progress == 5
+        assert a_job(status).advanced(5, 100).progress == 5
     else:
         with pytest.raises(IllegalTransition):
-            a_job(status).advanced(5)
+            a_job(status).advanced(5, 100)
 
 
 def test_three_statuses_are_the_end() -> None:
@@ -103,8 +103,8 @@ def test_three_statuses_are_the_end() -> None:
 
 @pytest.mark.parametrize(("said", "kept"), [(-1, 40), (0, 40), (39, 40), (41, 41), (100, 99)])
 def test_progress_never_falls_and_is_100_only_at_the_end(said: int, kept: int) -> None:
-    job = a_job(Status.PROCESSING).advanced(40)
-    assert job.advanced(said).progress == kept
+    job = a_job(Status.PROCESSING).advanced(40, 100)
+    assert job.advanced(said, 100).progress == kept
     assert job.completed(RESULT, now_ms=NOW_MS).progress == 100
 
 

@@ -66,7 +66,7 @@ def test_progress_renews_the_lease_and_never_falls(
     told = []
     for progress in (10, 40, 30, 40, 90, 100):
         clock.advance(seconds=20)
-        machine.leases.renew(claimed, progress)
+        machine.leases.renew(claimed, progress, 100)
         told.append(machine.job(job.id).progress)
         assert machine.looked_at_ms(job.id) == clock() + LEASE_MS
     assert told == [10, 40, 40, 40, 90, 99]
@@ -75,7 +75,7 @@ def test_progress_renews_the_lease_and_never_falls(
 def test_only_news_of_progress_is_announced(machine: Machine, job: Job) -> None:
     claimed = taken(machine, job)
     for progress in (0, 10, 10, 5, 20):
-        machine.leases.renew(claimed, progress)
+        machine.leases.renew(claimed, progress, 100)
     assert [delivery.event for delivery in machine.outbox(job.id).values()] == ["progress"] * 2
     assert [key.sort for key in machine.hints.deliveries] == ["progress-1-10", "progress-1-20"]
 
@@ -85,7 +85,7 @@ def test_a_lost_lease_is_told(machine: Machine, job: Job, clock: Clock) -> None:
     clock.now_ms += LEASE_MS
     current = taken(machine, job)
     with pytest.raises(LeaseLost):
-        machine.leases.renew(stale, 50)
+        machine.leases.renew(stale, 50, 100)
     with pytest.raises(LeaseLost):
         machine.leases.current(stale)
     assert machine.leases.current(current).job == current
@@ -98,7 +98,7 @@ def test_the_lease_of_an_ended_job_is_lost(machine: Machine, job: Job) -> None:
     machine.clock.now_ms += LEASE_MS
     machine.work(job.id)
     with pytest.raises(LeaseLost):
-        machine.leases.renew(claimed, 50)
+        machine.leases.renew(claimed, 50, 100)
 
 
 def test_no_lease_outlives_the_deadline(machine: Machine, job: Job, clock: Clock) -> None:
@@ -106,7 +106,7 @@ def test_no_lease_outlives_the_deadline(machine: Machine, job: Job, clock: Clock
     clock.now_ms = deadline_ms - LEASE_MS // 2
     claimed = taken(machine, job)
     assert machine.looked_at_ms(job.id) == deadline_ms
-    machine.leases.renew(claimed, 50)
+    machine.leases.renew(claimed, 50, 100)
     assert machine.looked_at_ms(job.id) == deadline_ms
     clock.now_ms = deadline_ms - 1
     machine.leases.give_back(claimed)

@@ -205,7 +205,7 @@ def test_a_worker_that_lives_on_has_its_job_back_after_a_hint(machine: Machine) 
     job = take(machine, job_id)
     machine.clock.now_ms += LEASE_MS
     machine.sweep()
-    machine.leases.renew(job, 10)
+    machine.leases.renew(job, 10, 100)
     assert machine.looked_at_ms(job_id) == machine.clock() + LEASE_MS
     machine.clock.now_ms += LEASE_MS - 1
     machine.sweep()

@@ -26,7 +26,7 @@ from tests.jobs.test_job import FAILURE, NOW_MS, RESULT, a_job
 
 LINKS = Links(PUBLIC_URL)
 EVENTS: tuple[WebhookEvent, ...] = ("progress", "completed", "failed")
-RUNNING = a_job(Status.PROCESSING, events=EVENTS).advanced(42)
+RUNNING = a_job(Status.PROCESSING, events=EVENTS).advanced(42, 100)
 COMPLETED = RUNNING.completed(RESULT, now_ms=NOW_MS + 1)
 FAILED = RUNNING.failed(FAILURE, now_ms=NOW_MS + 1)
 ACCOUNT = new_account("Ada", now_ms=NOW_MS)

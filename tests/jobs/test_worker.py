@@ -340,11 +340,11 @@ def test_a_worker_that_hangs_loses_the_job_at_its_deadline(
 
     def hang(_: Report) -> None:
         clock.now_ms = job.created_at_ms + DEADLINE_MS - 1
-        machine.leases.renew(machine.job(job.id), 1)
+        machine.leases.renew(machine.job(job.id), 1, 100)
         machine.sweep_and_work()
         assert machine.job(job.id).status is Status.PROCESSING
         clock.now_ms += 1
-        machine.leases.renew(machine.job(job.id), 2)
+        machine.leases.renew(machine.job(job.id), 2, 100)
         machine.sweep_and_work()
 
     hanging.engine.does = hang
