@@ -85,7 +85,8 @@ class Unfinished(NamedTuple):
     oldest_ms: int
 
 
-def _any_shard() -> int:
+def any_shard() -> int:
+    """An item at random."""
     return secrets.randbelow(SHARDS)
 
 
@@ -99,7 +100,7 @@ class Metrics:
 
     kv: KeyValue
     clock: Clock
-    shard: Callable[[], int] = _any_shard
+    shard: Callable[[], int] = any_shard
 
     def job_ended(self, job: Job, *, engine_ms: int) -> None:
         """A job was brought to its end; its last attempt had the engine work that long.

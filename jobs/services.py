@@ -1,5 +1,6 @@
 """The services: everything that requests and workers need, built once from a few given parts."""
 
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,13 +25,14 @@ from jobs.estimates import Estimates, measured_speeds
 from jobs.ids import Clock, new_job_id, new_seed
 from jobs.lease import Leases
 from jobs.links import Links
-from jobs.metrics import Metrics
+from jobs.metrics import Metrics, any_shard
 from jobs.outbound import Outbound
 from jobs.quotes import Quotes
 from jobs.retention import Retention
 from jobs.sources import Sources
 from jobs.submission import Submissions
 from jobs.sweeper import REHINT_MS, Sweeper
+from jobs.ticker import Ticker, in_a_thread
 from jobs.turns import Turns
 from jobs.uploads import Uploads
 from jobs.webhooks import HmacKey
@@ -56,6 +58,7 @@ class Services:
     Clarity works; `treatment` is what every picture gets. `check_dispatch` raises if whoever works
     on the jobs cannot be hinted at; None where there is nobody to ask. `works_on` says which device
     works on a model's jobs, by the name that it was measured under; None if that is not known.
+    `ticker` renews leases beside the work; `seconds` is a clock that never goes back.
     """
 
     kv: KeyValue
@@ -81,6 +84,9 @@ class Services:
     check_dispatch: Callable[[], None] | None = None
     new_job_id: Callable[[int], UUID] = new_job_id
     new_seed: Callable[[], int] = new_seed
+    ticker: Ticker = in_a_thread
+    metrics_shard: Callable[[], int] = any_shard
+    seconds: Callable[[], float] = time.monotonic
 
     @cached_property
     def submissions(self) -> Submissions:
@@ -152,7 +158,14 @@ class Services:
     @cached_property
     def leases(self) -> Leases:
         """Keeps running jobs apart."""
-        return Leases(self.kv, self.dispatcher, self.links, self.clock, lease_ms=self.lease_ms)
+        return Leases(
+            self.kv,
+            self.dispatcher,
+            self.links,
+            self.clock,
+            lease_ms=self.lease_ms,
+            ticker=self.ticker,
+        )
 
     @cached_property
     def endings(self) -> Endings:
@@ -179,7 +192,7 @@ class Services:
     @cached_property
     def metrics(self) -> Metrics:
         """Counts."""
-        return Metrics(self.kv, self.clock)
+        return Metrics(self.kv, self.clock, self.metrics_shard)
 
     @cached_property
     def audit(self) -> Audit:
@@ -219,4 +232,5 @@ class Services:
             leases=self.leases,
             endings=self.endings,
             metrics=self.metrics,
+            seconds=self.seconds,
         )
