@@ -191,6 +191,7 @@ def test_the_openapi_document_lists_every_route_and_which_need_a_key(service: Ru
         ("post", "/keys/{key_id}/rotate"): True,
         ("delete", "/keys/{key_id}"): True,
         ("get", "/jobs/{job_id}"): True,
+        ("post", "/jobs/{job_id}/cancel"): True,
         ("get", "/jobs"): True,
         ("get", "/me"): True,
         ("post", "/uploads"): True,

@@ -163,7 +163,7 @@ def test_a_task_in_each_state_is_shown_to_the_field(
         "message": "The image is damaged and cannot be read",
     }
     cancelled = {
-        "code": "CANCELLED", "key": "cancelled", "message": "The task was cancelled",
+        "code": "CANCELLED", "key": "cancelled", "message": "The job was cancelled",
     }  # fmt: skip
     states: list[tuple[Any, str, Any]] = [
         (None, "pending", None),

@@ -24,7 +24,7 @@ from jobs.job import Job, Status, Webhook
 from jobs.lease import Leases, Report
 from jobs.links import Links
 from jobs.outbound import Outbound
-from jobs.records import find_job, list_jobs
+from jobs.records import Kept, find_job, list_jobs
 from jobs.retention import Retention
 from jobs.services import Services
 from jobs.submission import Order, Terms
@@ -178,17 +178,20 @@ class Machine:
         for key in waiting:
             self.courier.deliver(key)
 
-    def job(self, job_id: UUID) -> Job:
-        """The job as it stands."""
+    def kept(self, job_id: UUID) -> Kept:
+        """The job as it lies in the store."""
         kept = find_job(self.kv, job_id)
         assert kept is not None
-        return kept.job
+        return kept
+
+    def job(self, job_id: UUID) -> Job:
+        """The job as it stands."""
+        return self.kept(job_id).job
 
     def looked_at_ms(self, job_id: UUID) -> int | None:
         """When somebody must look at the job next."""
-        kept = find_job(self.kv, job_id)
-        assert kept is not None
-        return None if kept.due is None else kept.due.at_ms
+        due = self.kept(job_id).due
+        return None if due is None else due.at_ms
 
     def balance(self, account_id: str) -> Balance:
         return find_account(self.kv, account_id)[1]
@@ -220,7 +223,8 @@ class Machine:
 
     def _ends(self, job: Job) -> list[str]:
         wanted = () if job.webhook is None else job.webhook.events
-        return [event for event in wanted if job.status.is_terminal and event == job.status]
+        end = "completed" if job.status is Status.COMPLETED else "failed"
+        return [event for event in wanted if job.status.is_terminal and event == end]
 
 
 def cut_off(machine: Machine) -> Machine:

@@ -366,6 +366,7 @@ def test_progress_is_told_while_the_job_runs(
         "jobId": str(running.id),
         "status": "PROCESSING",
         "progress": 40,
+        "sequence": 2,
         "model": "topaz-image-upscale",
     }
     assert fate(machine, running, "progress-1-40") == ("delivered", 1, None)

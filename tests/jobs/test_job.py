@@ -25,13 +25,16 @@ STEPS: dict[Status, Callable[[Job], Job]] = {
     Status.PROCESSING: lambda job: job.claimed(now_ms=NOW_MS),
     Status.COMPLETED: lambda job: job.completed(RESULT, now_ms=NOW_MS),
     Status.FAILED: lambda job: job.failed(FAILURE, now_ms=NOW_MS),
+    Status.CANCELLED: lambda job: job.cancelled(now_ms=NOW_MS),
 }
 LEGAL = {
     (Status.QUEUED, Status.PROCESSING),
     (Status.QUEUED, Status.FAILED),
+    (Status.QUEUED, Status.CANCELLED),
     (Status.PROCESSING, Status.PROCESSING),
     (Status.PROCESSING, Status.COMPLETED),
     (Status.PROCESSING, Status.FAILED),
+    (Status.PROCESSING, Status.CANCELLED),
 }
 EVERY = [(start, end) for start in Status for end in STEPS]
 
@@ -155,3 +158,29 @@ def test_what_a_newer_release_wrote_survives_a_rewrite() -> None:
 def test_a_record_without_its_fields_is_no_job() -> None:
     with pytest.raises(ValidationError):
         Job.model_validate({"id": str(UUID(int=7))})
+
+
+def test_the_sequence_grows_with_all_that_there_is_to_tell() -> None:
+    queued = a_job()
+    running = queued.claimed(now_ms=NOW_MS)
+    advanced = running.advanced(3, 8)
+    ended = advanced.cancelled(now_ms=NOW_MS)
+    assert [job.sequence for job in (queued, running, advanced, ended)] == [0, 1, 2, 3]
+
+
+def test_without_news_a_renewal_tells_nothing() -> None:
+    advanced = a_job(Status.PROCESSING).advanced(3, 8)
+    assert advanced.advanced(3, 8) is advanced
+
+
+def test_the_steps_are_those_of_the_attempt_under_way() -> None:
+    first = a_job(Status.PROCESSING).advanced(6, 8)
+    second = first.claimed(now_ms=NOW_MS)
+    assert (second.progress, second.steps_done, second.steps_of) == (75, 0, 0)
+
+
+def test_a_cancelled_job_says_so_costs_nothing_and_is_told_as_a_failure() -> None:
+    job = a_job(events=("failed",)).cancelled(now_ms=NOW_MS)
+    assert job.failure is not None
+    assert (job.failure.code, job.cost_credits, job.ended_at_ms) == ("CANCELLED", 0, NOW_MS)
+    assert job.webhook_status == "pending"

@@ -9,7 +9,7 @@ from billing.keys import Caller
 from jobs.errors import LeaseLost
 from jobs.job import Job, Status
 from jobs.lease import DEADLINE_MS, Report
-from jobs.records import find_job
+from jobs.records import find_job, next_put
 from storage.kv import Unavailable, Unknown
 from tests.jobs.machine import PATIENCE_S, EngineDouble, Machine, told_at
 from tests.running import LEASE_MS, Clock
@@ -49,6 +49,36 @@ def test_a_leased_job_is_not_taken_before_the_lease_ends(
     assert try_to_take(machine, job) is None
     clock.now_ms += 1
     assert taken(machine, job).attempt == 2
+
+
+def test_a_renewal_survives_a_sweep_that_has_looked_at_the_job_meanwhile(
+    machine: Machine, job: Job
+) -> None:
+    claimed = taken(machine, job)
+
+    def look(call: int) -> None:
+        if call == 2:  # the renewal's commit, after it has read the job
+            kept = find_job(machine.kv, job.id)
+            assert kept is not None
+            machine.kv.commit(next_put(kept.job, replaces=kept.version, due=kept.due))
+
+    disturbed = replace(machine, kv=WatchedStore(machine.kv, before=look))
+    disturbed.leases.renew(claimed, 1, 2)
+    assert machine.job(job.id).progress == 50
+
+
+def test_a_job_that_changes_all_the_time_cannot_be_renewed(machine: Machine, job: Job) -> None:
+    claimed = taken(machine, job)
+
+    def look(call: int) -> None:
+        if call % 3 == 2:
+            kept = find_job(machine.kv, job.id)
+            assert kept is not None
+            machine.kv.commit(next_put(kept.job, replaces=kept.version, due=kept.due))
+
+    disturbed = replace(machine, kv=WatchedStore(machine.kv, before=look))
+    with pytest.raises(Unavailable):
+        disturbed.leases.renew(claimed, 1, 2)
 
 
 def test_of_two_who_read_the_same_job_one_takes_it(machine: Machine, job: Job) -> None:
@@ -245,6 +275,23 @@ def test_work_is_stopped_once_its_lease_is_lost(machine: Machine, job: Job, cloc
     renewals.machine.work(job.id)
     ended = machine.job(job.id)
     assert (ended.attempt, ended.status) == (2, Status.COMPLETED)
+    assert machine.contradictions() == []
+
+
+def test_work_on_a_cancelled_job_stops_at_its_next_step(machine: Machine, job: Job) -> None:
+    renewals = Renewals(machine)
+
+    def work(report: Report) -> None:
+        report(1, 2)
+        machine.services.cancellations.cancel(job.account_id, job.id)
+        renewing_thread(job).join(PATIENCE_S)
+        with pytest.raises(LeaseLost):
+            report(2, 2)
+        raise LeaseLost
+
+    renewals.machine.engine.does = work
+    renewals.machine.work(job.id)
+    assert machine.job(job.id).status is Status.CANCELLED
     assert machine.contradictions() == []
 
 

@@ -1,8 +1,8 @@
 """Money under any sequence of operations: the real services, beside a model that only adds up.
 
 Every operation that moves credits may come at any moment and repeatedly, in any order: orders,
-successes, failures, deadlines, grants, promotions and their expiry, payments, refunds, disputes,
-and changes of keys and caps. After each the ledger verifies, and the balance is the model's.
+successes, failures, cancellations, deadlines, grants, promotions and their expiry, payments,
+refunds, disputes, and changes of keys and caps. After each the ledger verifies, and the balance is the model's.
 """
 
 from collections.abc import Callable, Iterator
@@ -139,7 +139,26 @@ class Money(RuleBasedStateMachine):
         self.machine.engine.does = _break_down if fails else _succeed
         for _ in range(1 + twice):
             self.machine.work(job_id)
-        self._over(job_id, is_spent=not fails)
+        self._over(job_id, Status.FAILED if fails else Status.COMPLETED)
+
+    @precondition(lambda self: self.live)
+    @rule(which=st.integers(0, 3), is_running=st.booleans(), twice=st.booleans())
+    def cancel(self, which: int, *, is_running: bool, twice: bool) -> None:
+        """A customer ends a job; the worker who may be at it comes too late."""
+        job_id = list(self.live)[which % len(self.live)]
+
+        def cancel(report: Report) -> None:
+            report(1, 2)
+            for _ in range(1 + twice):
+                self.machine.services.cancellations.cancel(self.account_id, job_id)
+
+        if is_running:
+            self.machine.engine.does = cancel
+            self.machine.work(job_id)
+        else:
+            cancel(lambda *_: None)
+            self.machine.work(job_id)
+        self._over(job_id, Status.CANCELLED)
 
     @rule(hours=st.integers(1, 30))
     def wait(self, hours: int) -> None:
@@ -148,7 +167,7 @@ class Money(RuleBasedStateMachine):
         self.machine.sweep()
         for job_id in list(self.live):
             if self.machine.clock() >= self.machine.job(job_id).created_at_ms + DEADLINE_MS:
-                self._over(job_id, is_spent=False)
+                self._over(job_id, Status.FAILED)
         assert self.kv.due(PROMOTIONS, until_ms=self.machine.clock(), limit=10) == []
 
     @rule(credits=st.integers(1, 30))
@@ -246,11 +265,11 @@ class Money(RuleBasedStateMachine):
     def usage_is_what_was_ordered(self) -> None:
         rows = list(usage(self.kv, self.account_id, first_day=0, last_day=99_999))
         jobs = self.machine.jobs(self.account_id)
-        failed = [job for job in jobs if job.status is Status.FAILED]
+        refunded = [job for job in jobs if job.status in (Status.FAILED, Status.CANCELLED)]
         assert sum(row.jobs for row in rows) == len(jobs)
         assert sum(row.credits for row in rows) == sum(job.price_credits for job in jobs)
-        assert sum(row.refunded_jobs for row in rows) == len(failed)
-        assert sum(row.refunded_credits for row in rows) == sum(j.price_credits for j in failed)
+        assert sum(row.refunded_jobs for row in rows) == len(refunded)
+        assert sum(row.refunded_credits for row in rows) == sum(j.price_credits for j in refunded)
 
     @invariant()
     def the_statement_has_every_entry(self) -> None:
@@ -259,11 +278,10 @@ class Money(RuleBasedStateMachine):
             (name, entry.kind) for name, entry in ledger.entries(self.kv, self.account_id)
         )
 
-    def _over(self, job_id: UUID, *, is_spent: bool) -> None:
+    def _over(self, job_id: UUID, status: Status) -> None:
         price = self.live.pop(job_id)
-        self.spent += price if is_spent else 0
-        status = self.machine.job(job_id).status
-        assert status is (Status.COMPLETED if is_spent else Status.FAILED)
+        self.spent += price if status is Status.COMPLETED else 0
+        assert self.machine.job(job_id).status is status
 
     def _is_within_caps(self, caller: Caller, price: int) -> bool:
         """By the caps under which the caller was let in, and by those of now."""

@@ -56,6 +56,7 @@ def test_completed_says_what_the_contract_lists() -> None:
         "result": {"images": ["https://enlarger.test/files/images/a-1.png"]},
         "model": "topaz-image-upscale",
         "creditCost": 8,
+        "sequence": 2,
         "completedAt": "2027-01-15T08:00:00.001Z",
     }
 
@@ -66,6 +67,7 @@ def test_failed_says_what_the_contract_lists_and_that_it_costs_nothing() -> None
         "jobId": JOB_ID,
         "status": "FAILED",
         "creditCost": 0,
+        "sequence": 2,
         "error": "The image is damaged",
         "model": "topaz-image-upscale",
     }
@@ -77,6 +79,7 @@ def test_progress_says_what_the_contract_lists() -> None:
         "jobId": JOB_ID,
         "status": "PROCESSING",
         "progress": 42,
+        "sequence": 1,
         "model": "topaz-image-upscale",
     }
 
