@@ -63,7 +63,8 @@ class Endings:
         """Fail a job that nobody holds and whose time or attempts are over; whether it was one."""
         now_ms = self.clock()
         is_late = now_ms >= deadline_ms(kept.job)
-        if is_held(kept, now_ms=now_ms) or not (is_late or kept.job.attempt >= MAX_ATTEMPTS):
+        is_exhausted = kept.job.failed_attempts >= MAX_ATTEMPTS
+        if is_held(kept, now_ms=now_ms) or not (is_late or is_exhausted):
             return False
         with suppress(Conflict):  # somebody else was faster
             self.end(kept, _LATE if is_late else _EXHAUSTED)

@@ -89,7 +89,9 @@ class Job(Record):
 
     Values never change; a transition returns the next job, or raises `IllegalTransition`. The
     `sequence` grows with everything that there is to tell of a job, so it orders what was told.
-    `steps_done` of `steps_of` are the tiles, or other pieces, of the attempt under way.
+    `steps_done` of `steps_of` are the tiles, or other pieces, of the attempt under way. The result
+    is kept `retention_days` from the end on; where that is 0, `handed_over_at_ms` is when the
+    customer was first told of it, or fetched it.
     """
 
     id: UUID
@@ -102,11 +104,13 @@ class Job(Record):
     promo_credits: int = 0
     tally: Tally | None = None
     webhook: Webhook | None
+    retention_days: int = 90
     created_at_ms: int
 
     status: Status = Status.QUEUED
     sequence: int = 0
     attempt: int = 0
+    interruptions: int = 0
     progress: int = 0
     steps_done: int = 0
     steps_of: int = 0
@@ -115,11 +119,18 @@ class Job(Record):
     result: Result | None = None
     failure: Failure | None = None
     webhook_status: WebhookStatus | None = None
+    handed_over_at_ms: int | None = None
+    deleted_at_ms: int | None = None
 
     @property
     def split(self) -> Split:
         """Which credits the job's hold is made of."""
         return Split(self.promo_credits, self.price_credits - self.promo_credits)
+
+    @property
+    def failed_attempts(self) -> int:
+        """How many attempts have begun, but for those that were interrupted."""
+        return self.attempt - self.interruptions
 
     @property
     def cost_credits(self) -> int:
@@ -136,6 +147,10 @@ class Job(Record):
             steps_done=0,
             steps_of=0,
         )
+
+    def interrupted(self) -> Self:
+        """The machine was taken from its worker, which is no fault of the job's."""
+        return self.model_copy(update={"interruptions": self.interruptions + 1})
 
     def advanced(self, done: int, of: int) -> Self:
         """The worker has `done` so many steps `of` all; the progress in per cent is never less than
@@ -164,6 +179,23 @@ class Job(Record):
             Status.CANCELLED, failure=CANCELLED, ended_at_ms=now_ms
         )._awaiting_webhook("failed")
 
+    def deleted(self, *, now_ms: int) -> Self:
+        """The customer wants nothing kept: of what was said nothing is left, of what it cost all.
+
+        Only a job at its end can be; there are no news of it.
+        """
+        if not self.status.is_terminal:
+            raise IllegalTransition(f"a {self.status} job cannot be deleted")
+        return self.model_copy(
+            update={
+                "deleted_at_ms": now_ms,
+                "said": {},
+                "webhook": None,
+                "params": _speechless(self.params),
+                "source": self.source.model_copy(update={"sha256": ""}),
+            }
+        )
+
     def wants(self, event: WebhookEvent) -> bool:
         """Whether the customer asked to be told of this event."""
         return self.webhook is not None and event in self.webhook.events
@@ -176,3 +208,10 @@ class Job(Record):
             raise IllegalTransition(f"a {self.status} job cannot become {status}")
         told = {"status": status, "sequence": self.sequence + 1}
         return self.model_copy(update=told | changes)
+
+
+def _speechless(params: UpscaleParams) -> UpscaleParams:
+    if params.creative is None:
+        return params
+    silent = params.creative.model_copy(update={"prompt": "", "negative_prompt": ""})
+    return params.model_copy(update={"creative": silent})

@@ -110,13 +110,18 @@ class Leases:
         """
         for renewal in self._underway.copy():
             renewal.stop(is_lost=True, within_s=_LAST_RENEWAL_S)
-            self.give_back(renewal.job, after_ms=0)
+            self.give_back(renewal.job, is_interrupted=True)
 
-    def give_back(self, job: Job, *, after_ms: int = _RETRY_MS) -> None:
-        """Let another attempt follow soon; if that cannot be written, when the lease ends."""
+    def give_back(self, job: Job, *, is_interrupted: bool = False) -> None:
+        """Let another attempt follow soon; if that cannot be written, when the lease ends.
+
+        After an interruption it may follow at once, and this one does not count.
+        """
         try:
             kept = self.current(job)
-            self.kv.commit(self._put(kept.job, replaces=kept.version, for_ms=after_ms))
+            given = kept.job.interrupted() if is_interrupted else kept.job
+            for_ms = 0 if is_interrupted else _RETRY_MS
+            self.kv.commit(self._put(given, replaces=kept.version, for_ms=for_ms))
         except (StoreError, LeaseLost) as error:
             log.warning("job %s: left to the end of its lease: %s", job.id, error)
 

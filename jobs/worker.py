@@ -102,7 +102,7 @@ class Worker:
             log.exception("job %s: attempt %d failed", job.id, job.attempt)
             self.leases.give_back(job)
         except KeyboardInterrupt:  # this machine is being taken from us; another may begin at once
-            self.leases.give_back(job, after_ms=0)
+            self.leases.give_back(job, is_interrupted=True)
             raise
         self.metrics.engine_worked(job, engine_ms=watch.ms)
 

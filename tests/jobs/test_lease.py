@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from billing.keys import Caller
+from jobs.endings import MAX_ATTEMPTS
 from jobs.errors import LeaseLost
 from jobs.job import Job, Status
 from jobs.lease import DEADLINE_MS, Report
@@ -316,6 +317,14 @@ def test_what_is_handed_over_can_be_taken_at_once_and_its_work_stops(
     machine.work(job.id)
     assert (machine.job(job.id).attempt, machine.job(job.id).status) == (2, Status.PROCESSING)
     assert machine.contradictions() == []
+
+
+def test_interruptions_are_no_failures_of_the_job(machine: Machine, job: Job, clock: Clock) -> None:
+    for _ in range(MAX_ATTEMPTS + 1):
+        machine.leases.give_back(taken(machine, job), is_interrupted=True)
+    machine.work(job.id)
+    ended = machine.job(job.id)
+    assert (ended.status, ended.attempt) == (Status.COMPLETED, MAX_ATTEMPTS + 2)
 
 
 def test_work_that_ends_after_its_handing_over_counts_if_nobody_was_faster(
