@@ -319,7 +319,7 @@ def test_what_is_handed_over_can_be_taken_at_once_and_its_work_stops(
     assert machine.contradictions() == []
 
 
-def test_interruptions_are_no_failures_of_the_job(machine: Machine, job: Job, clock: Clock) -> None:
+def test_interruptions_are_no_failures_of_the_job(machine: Machine, job: Job) -> None:
     for _ in range(MAX_ATTEMPTS + 1):
         machine.leases.give_back(taken(machine, job), is_interrupted=True)
     machine.work(job.id)
