@@ -124,14 +124,6 @@ def upscale(
     return Submitted(jobId=str(accepted.job.id), status=accepted.job.status.upper())
 
 
-add_apiframe_quotes(guarded, dependencies=[READS])
-add_apiframe_cancel(guarded, dependencies=[WRITES])
-add_statements(guarded, dependencies=[requires(Scope.BILLING)])
-add_checkout(guarded, dependencies=[requires(Scope.BILLING)])
-add_auto_topup(guarded, dependencies=[requires(Scope.BILLING)])
-add_keys(guarded, dependencies=[requires(Scope.ADMIN)])
-
-
 @guarded.get("/jobs/{job_id}", dependencies=[READS])
 def job(job_id: JobId, caller: CallerOf, services: ServicesOf) -> JobDetails:
     """One job."""
@@ -216,6 +208,15 @@ def upload(file: UploadFile, caller: CallerOf, services: ServicesOf) -> UploadIn
 def models(services: ServicesOf, modality: str | None = None) -> Models:
     """The models, what they cost, and which networks serve them here."""
     return Models(models=offered(services) if modality in (None, "image") else [])
+
+
+# Last: a request is held to the routes in their order, and most are about jobs.
+add_apiframe_quotes(guarded, dependencies=[READS])
+add_apiframe_cancel(guarded, dependencies=[WRITES])
+add_statements(guarded, dependencies=[requires(Scope.BILLING)])
+add_checkout(guarded, dependencies=[requires(Scope.BILLING)])
+add_auto_topup(guarded, dependencies=[requires(Scope.BILLING)])
+add_keys(guarded, dependencies=[requires(Scope.ADMIN)])
 
 
 def _webhook(url: str | None, events: list[Any] | None, services: Services) -> Webhook | None:
