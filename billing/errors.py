@@ -7,6 +7,7 @@ BillingError
 ├── KeyInactive          a paused key
 ├── ScopeMissing         a key that may not do this, or may not let another do it
 ├── KeyNotFound          somebody named a key that the account does not have
+├── SandboxBounded       a sandbox key was to have a scope of the live world
 ├── KeyEnded             a key that is revoked, expired or replaced cannot be changed any more
 ├── TooManyKeys          the account has as many keys as it may
 ├── InsufficientCredits  the balance does not cover the price
@@ -21,6 +22,7 @@ BillingError
 ├── AccountUnknown       an operator named an account that does not exist
 ├── OutputTooLarge       larger than the price list goes
 ├── PackUnknown          no such pack of credits is sold
+├── AlreadySubscribed    the account has a subscription of that pack that still runs
 ├── PaymentsOff          nothing is sold here
 ├── PaymentsUnavailable  who takes the payments cannot be reached
 ├── CardMissing          there is no card on file that could be charged
@@ -61,6 +63,10 @@ class ScopeMissing(BillingError):
 
 class KeyNotFound(BillingError):
     """Key not found"""
+
+
+class SandboxBounded(BillingError):
+    """A sandbox key can have the scopes jobs:write and jobs:read alone"""
 
 
 class KeyEnded(BillingError):
@@ -152,6 +158,10 @@ class OutputTooLarge(BillingError):
 
 class PackUnknown(BillingError):
     """No such pack of credits"""
+
+
+class AlreadySubscribed(BillingError):
+    """This account has that subscription already; it is seen, and ended, in the portal"""
 
 
 class PaymentsOff(BillingError):

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from billing import keys
-from billing.errors import KeyEnded, KeyNotFound, ScopeMissing, TooManyKeys
-from billing.keys import ApiKey, Caller, IssuedKey, KeyState, Powers
+from billing.errors import KeyEnded, KeyNotFound, SandboxBounded, ScopeMissing, TooManyKeys
+from billing.keys import SANDBOX_SCOPES, ApiKey, Caller, IssuedKey, KeyState, Powers
 from storage.kv import (
     MAX_PAGE,
     Add,
@@ -88,8 +88,10 @@ class Keyring:
     def create(self, name: str, *, now_ms: int, powers: Powers) -> IssuedKey:
         """A further key.
 
-        Raises `ScopeMissing`, `TooManyKeys`.
+        Raises `ScopeMissing`, `SandboxBounded`, `TooManyKeys`.
         """
+        if powers.is_sandbox and not set(powers.scopes) <= set(SANDBOX_SCOPES):
+            raise SandboxBounded
         powers = self._bounded(powers)
         issued = keys.issue(self.account_id, name, now_ms=now_ms, powers=powers)
         for _ in range(_TRIES):
@@ -107,17 +109,19 @@ class Keyring:
     ) -> Replacement:
         """A new key like that one; both work for `grace_ms`, and then only the new.
 
-        The new one has the old one's name, scopes, caps and state, and its time too unless another
-        is given. Without any grace the old one is revoked. Raises `KeyEnded` if the old one is
-        over or has been replaced before, `ScopeMissing`, `TooManyKeys`.
+        The new one has the old one's name, scopes, caps, state and world, and its time too unless
+        another is given. Without any grace the old one is revoked. Raises `KeyEnded` if the old one
+        is over or has been replaced before, `ScopeMissing`, `TooManyKeys`.
         """
-        issued = keys.issue(self.account_id, "", now_ms=now_ms)
+        world = Powers(is_sandbox=self._found(key_id)[1].is_sandbox)  # that never changes
+        issued = keys.issue(self.account_id, "", now_ms=now_ms, powers=world)
         for _ in range(_TRIES):
             item, old = self._found(key_id)
             if old.replaced_by == issued.key.id:  # an earlier try, whose answer was lost
                 return Replacement(issued, old)
             _check_replaceable(old, now_ms=now_ms)
-            powers = self._bounded(Powers(old.scopes, old.caps, expires_at_ms or old.expires_at_ms))
+            ends_ms = expires_at_ms or old.expires_at_ms
+            powers = self._bounded(Powers(old.scopes, old.caps, ends_ms, old.is_sandbox))
             issued = _like(old, issued, powers=powers)
             leaving = _replaced(old, issued.key, now_ms=now_ms, grace_ms=grace_ms)
             if self._is_made(

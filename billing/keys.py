@@ -3,7 +3,8 @@
 A body is 24 random base-62 characters (142 bits) and six more that encode the CRC-32 of those, so
 that a mistyped key is told from an unknown one without a look-up. Apiframe's clients send
 `afk_<body>`, VicSee's `sk-<body>`. The digest is that of the `afk_` spelling, because it is also
-what signs Apiframe's webhooks.
+what signs Apiframe's webhooks. A sandbox key's body begins with `test_`, so that anybody who sees
+one knows that it spends nothing.
 """
 
 import hashlib
@@ -22,7 +23,8 @@ from storage.record import Record
 _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM_CHARS = 24
 _CHECKSUM_CHARS = 6
-_PREFIX_CHARS = 8
+_SHOWN_CHARS = 4
+_SANDBOX = "test_"
 _ID = re.compile(r"key_[0-9a-f]{16}")
 
 
@@ -50,12 +52,16 @@ make the others."""
 USUAL_SCOPES = (Scope.JOBS_WRITE, Scope.JOBS_READ, Scope.BILLING)
 """What keys could do before there were scopes, and what a key has for which none are named."""
 
+SANDBOX_SCOPES = (Scope.JOBS_WRITE, Scope.JOBS_READ)
+"""All that a sandbox key can have: money and keys are not there to be tried out."""
+
 
 class ApiKey(Record):
     """A key as stored, under its digest. `prefix` is what may be shown again.
 
     From `expires_at_ms` on it is refused. `replaced_by` is the id of the key that follows it;
     `capped_as` that of the first key that it follows, with which it shares what its caps count.
+    A sandbox key's jobs cost nothing, and it knows no others.
     """
 
     id: str
@@ -69,6 +75,7 @@ class ApiKey(Record):
     expires_at_ms: int | None = None
     replaced_by: str | None = None
     capped_as: str | None = None
+    is_sandbox: bool = False
 
     def may(self, scope: Scope) -> bool:
         """Whether the key has that scope."""
@@ -84,11 +91,12 @@ class ApiKey(Record):
 
 
 class Powers(NamedTuple):
-    """What a key is for: what it may do, what it may spend, and until when."""
+    """What a key is for: what it may do, what it may spend, until when, and in which world."""
 
     scopes: tuple[Scope, ...] = USUAL_SCOPES
     caps: Caps = Caps()
     expires_at_ms: int | None = None
+    is_sandbox: bool = False
 
 
 class Caller(NamedTuple):
@@ -140,16 +148,18 @@ def issue(
 ) -> IssuedKey:
     """A new active key for an account."""
     random_part = "".join(secrets.choice(_DIGITS) for _ in range(_RANDOM_CHARS))
-    body = random_part + _checksum(random_part)
+    world = _SANDBOX if powers.is_sandbox else ""
+    body = world + random_part + _checksum(random_part)
     key = ApiKey(
         id=f"key_{secrets.token_hex(8)}",
         account_id=account_id,
         name=name,
-        prefix=f"afk_{body}"[:_PREFIX_CHARS],
+        prefix=f"afk_{world}{random_part[:_SHOWN_CHARS]}",
         created_at_ms=now_ms,
         scopes=powers.scopes,
         caps=powers.caps,
         expires_at_ms=powers.expires_at_ms,
+        is_sandbox=powers.is_sandbox,
     )
     return IssuedKey(body, key)
 
@@ -191,9 +201,10 @@ def _caller(kv: KeyValue, sha256: str) -> Caller:
 
 def has_valid_checksum(body: str) -> bool:
     """Whether the text has the length, the alphabet and the checksum of a key's body."""
-    if len(body) != _RANDOM_CHARS + _CHECKSUM_CHARS or not set(body) <= set(_DIGITS):
+    coded = body.removeprefix(_SANDBOX)
+    if len(coded) != _RANDOM_CHARS + _CHECKSUM_CHARS or not set(coded) <= set(_DIGITS):
         return False
-    return body[_RANDOM_CHARS:] == _checksum(body[:_RANDOM_CHARS])
+    return coded[_RANDOM_CHARS:] == _checksum(coded[:_RANDOM_CHARS])
 
 
 def keys_of(

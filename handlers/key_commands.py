@@ -12,13 +12,21 @@ from billing.administration import create_key
 from billing.caps import Caps
 from billing.key_use import last_used_day
 from billing.keyring import MAX_GRACE_MS, Edit, Keyring
-from billing.keys import USUAL_SCOPES, ApiKey, IssuedKey, KeyState, Powers, Scope
+from billing.keys import (
+    SANDBOX_SCOPES,
+    USUAL_SCOPES,
+    ApiKey,
+    IssuedKey,
+    KeyState,
+    Powers,
+    Scope,
+)
 from handlers.key_wire import DAY_S, MAX_CAP, KeyName, day_shown, instant_ms
 from handlers.stores import Data, Stores
 from inference.catalogue import MODELS
 from jobs.ids import iso_utc, system_clock
 
-_USUAL = ",".join(USUAL_SCOPES)
+_USUAL, _SANDBOX = ",".join(USUAL_SCOPES), ",".join(SANDBOX_SCOPES)
 _HOUR_MS = 60 * 60 * 1000
 _LIFTABLE = {name.replace("_", "-"): name for name in Caps.model_fields}
 
@@ -105,8 +113,13 @@ class KeyCommands:
         name: Name = "default",
         scopes: Annotated[
             Any,
-            typer.Option(parser=_scopes, metavar="LIST", help=f"By commas: {', '.join(Scope)}."),
-        ] = _USUAL,
+            typer.Option(
+                parser=_scopes,
+                metavar="LIST",
+                help=f"By commas: {', '.join(Scope)}. "
+                f"Without it {_USUAL}; for a sandbox key {_SANDBOX}.",
+            ),
+        ] = None,
         expires: Expires = None,
         job_credits: Cap = None,
         day_credits: Cap = None,
@@ -114,6 +127,9 @@ class KeyCommands:
         month_credits: Cap = None,
         month_jobs: Cap = None,
         models: Models = None,
+        sandbox: Annotated[
+            bool, typer.Option("--sandbox", help="Its jobs cost nothing, and are kept apart.")
+        ] = False,
         data: Data = None,
     ) -> None:
         """Make a further key, and print it; it is not shown again."""
@@ -125,7 +141,8 @@ class KeyCommands:
             month_jobs=month_jobs,
             models=models,
         )
-        powers = Powers(scopes, caps, expires)
+        usual = SANDBOX_SCOPES if sandbox else USUAL_SCOPES
+        powers = Powers(scopes or usual, caps, expires, sandbox)
         with self.stores.existing(data) as kv:
             key = create_key(kv, account, name=name, now_ms=system_clock(), powers=powers)
         _print(shown_once(key))
@@ -234,6 +251,7 @@ def shown_once(key: IssuedKey) -> dict[str, Any]:
         "id": key.key.id,
         "name": key.key.name,
         "scopes": [*key.key.scopes],
+        "sandbox": key.key.is_sandbox,
         "apiframe": key.apiframe_spelling,
         "vicsee": key.vicsee_spelling,
     }

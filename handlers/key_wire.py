@@ -93,12 +93,14 @@ CAP_NAMES = {
 
 
 class KeyWished(_Said):
-    """The body of `POST /v2/keys`. Without scopes it gets those of the asking key but `admin`."""
+    """The body of `POST /v2/keys`. Without scopes it gets those of the asking key but `admin`; in
+    the sandbox, those of them that a sandbox key can have."""
 
     name: KeyName
     scopes: Scopes | None = None
     expiresAt: Instant | None = None
     caps: CapsWished | None = None
+    sandbox: bool = False
 
 
 class KeyEdit(_Said):
@@ -149,6 +151,7 @@ class KeyShown(BaseModel):
     expiresAt: str | None
     lastUsedOn: str | None
     replacedBy: str | None
+    sandbox: bool
 
 
 class NewKey(KeyShown):
@@ -199,6 +202,7 @@ def _shown(key: ApiKey, *, now_ms: int, last_used_day: int | None) -> dict[str, 
         "expiresAt": None if key.expires_at_ms is None else iso_utc(key.expires_at_ms),
         "lastUsedOn": day_shown(last_used_day),
         "replacedBy": key.replaced_by,
+        "sandbox": key.is_sandbox,
     }
 
 

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from billing.caps import Caps
 from billing.key_use import last_used_day
 from billing.keyring import MAX_KEYS, Keyring
-from billing.keys import ApiKey, Caller, Powers, Scope
+from billing.keys import SANDBOX_SCOPES, ApiKey, Caller, Powers, Scope
 from handlers import key_wire as wire
 from handlers.auth import CallerOf, ServicesOf
 from jobs.services import Services
@@ -49,17 +49,19 @@ def create_key(
     """Make a key. What opens anything is in this answer, and never shown again.
 
     A key cannot give what it has not: a scope that it lacks is refused, and if it expires, so does
-    the new one by then.
+    the new one by then. A `sandbox` key's jobs cost nothing and are nobody else's business; it can
+    have the scopes `jobs:write` and `jobs:read` alone.
     """
     now_ms = services.clock()
     if body.scopes is not None:
         scopes = tuple(dict.fromkeys(body.scopes))
     else:
-        scopes = tuple(scope for scope in caller.key.scopes if scope is not Scope.ADMIN)
+        givable = SANDBOX_SCOPES if body.sandbox else set(Scope) - {Scope.ADMIN}
+        scopes = tuple(scope for scope in caller.key.scopes if scope in givable)
     if not scopes:
-        raise _invalid("scopes", "This key has no scope but admin: name those of the new one")
+        raise _invalid("scopes", "This key has none to give: name those of the new one")
     caps = Caps() if body.caps is None else Caps(**body.caps.changes)
-    powers = Powers(scopes, caps, _in_future(body.expiresAt, now_ms=now_ms))
+    powers = Powers(scopes, caps, _in_future(body.expiresAt, now_ms=now_ms), body.sandbox)
     issued = _keyring(caller, services).create(body.name, now_ms=now_ms, powers=powers)
     _keep_out_of_caches(response)
     return wire.shown_once(issued, now_ms=now_ms)

@@ -17,11 +17,21 @@ from billing.errors import (
     KeyInactive,
     KeyNotFound,
     KeyUnknown,
+    SandboxBounded,
     ScopeMissing,
     TooManyKeys,
 )
 from billing.keyring import MAX_KEYS, USUAL_GRACE_MS, Edit, Keyring
-from billing.keys import EVERY_SCOPE, ApiKey, Caller, IssuedKey, KeyState, Powers, Scope
+from billing.keys import (
+    EVERY_SCOPE,
+    SANDBOX_SCOPES,
+    ApiKey,
+    Caller,
+    IssuedKey,
+    KeyState,
+    Powers,
+    Scope,
+)
 from storage.kv import Change, Conflict, KeyValue, Unavailable, Unknown
 from tests.running import Clock
 from tests.watched import WatchedStore
@@ -30,6 +40,7 @@ AT_ONCE = 8
 HOUR_MS = 60 * 60 * 1000
 CAPS = Caps(day_credits=100, models=("clarity-upscale",))
 READER = Powers((Scope.JOBS_READ,), CAPS)
+SANDBOX = Powers(SANDBOX_SCOPES, is_sandbox=True)
 
 
 @pytest.fixture
@@ -125,6 +136,22 @@ def test_a_replacement_is_the_old_key_in_all_but_what_opens(keyring: Keyring, cl
     assert new.expires_at_ms == clock() + 1000 * HOUR_MS
     assert replacement.old.replaced_by == new.id
     assert replacement.issued.body != old.body
+
+
+def test_a_replacement_of_a_sandbox_key_is_one(keyring: Keyring, clock: Clock) -> None:
+    old = keyring.create("tests", now_ms=clock(), powers=SANDBOX)
+    new = keyring.rotate(old.key.id, now_ms=clock()).issued
+    assert new.apiframe_spelling.startswith("afk_test_")
+    assert caller(keyring.kv, new, clock).key.is_sandbox
+
+
+@pytest.mark.parametrize("scope", [Scope.BILLING, Scope.ADMIN])
+def test_a_sandbox_key_has_no_scope_over_money_or_keys(
+    keyring: Keyring, clock: Clock, scope: Scope
+) -> None:
+    with pytest.raises(SandboxBounded):
+        keyring.create("tests", now_ms=clock(), powers=SANDBOX._replace(scopes=(scope,)))
+    assert [key.name for key in keyring.page()] == ["default"]
 
 
 def test_a_rotated_key_can_be_revoked_before_its_grace_is_over(

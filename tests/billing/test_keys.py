@@ -19,7 +19,7 @@ from billing.errors import (
     KeyNotFound,
     KeyUnknown,
 )
-from billing.keys import IssuedKey, KeyState, Powers, Scope
+from billing.keys import SANDBOX_SCOPES, IssuedKey, KeyState, Powers, Scope
 from storage.kv import Conflict, KeyValue, Put, Unavailable
 from tests.running import Clock
 
@@ -35,8 +35,8 @@ def issued(kv: KeyValue, account: Account, clock: Clock) -> IssuedKey:
 def single_typos(body: str) -> Iterator[str]:
     """Every text that has one character of `body` replaced, left out, doubled or swapped."""
     for at, right in enumerate(body):
-        yield from (body[:at] + wrong + body[at + 1 :] for wrong in ALPHABET if wrong != right)
-        yield from (body[:at] + wrong + body[at + 1 :] for wrong in "-_ é\0")
+        others = (wrong for wrong in ALPHABET + "-_ é\0" if wrong != right)
+        yield from (body[:at] + wrong + body[at + 1 :] for wrong in others)
         yield body[:at] + body[at + 1 :]
         yield body[:at] + right + body[at:]
         swapped = body[:at] + body[at + 1 : at + 2] + right + body[at + 2 :]
@@ -103,6 +103,38 @@ def test_the_file_has_the_digest_and_never_the_key(
 
 def test_the_prefix_that_may_be_shown_is_short(issued: IssuedKey) -> None:
     assert issued.key.prefix == issued.apiframe_spelling[:8]
+
+
+@pytest.fixture
+def sandboxed(kv: KeyValue, account: Account, clock: Clock) -> IssuedKey:
+    powers = Powers(SANDBOX_SCOPES, is_sandbox=True)
+    return create_key(kv, account.id, name="tests", now_ms=clock(), powers=powers)
+
+
+def test_a_sandbox_key_says_so_in_both_spellings(kv: KeyValue, sandboxed: IssuedKey) -> None:
+    assert sandboxed.apiframe_spelling.startswith("afk_test_")
+    assert sandboxed.vicsee_spelling.startswith("sk-test_")
+    assert sandboxed.key.prefix == sandboxed.apiframe_spelling[: len("afk_test_") + 4]
+    digest = hashlib.sha256(sandboxed.apiframe_spelling.encode()).hexdigest()
+    caller = keys.authenticate(kv, sandboxed.body, now_ms=NOW_MS)
+    assert (caller.key_sha256, caller.key.is_sandbox) == (digest, True)
+
+
+def test_every_single_typo_in_a_sandbox_key_is_told_without_asking_the_store(
+    kv: KeyValue, sandboxed: IssuedKey
+) -> None:
+    kv.close()
+    for typo in single_typos(sandboxed.body):
+        with pytest.raises(KeyFormatInvalid):
+            keys.authenticate(kv, typo, now_ms=NOW_MS)
+
+
+def test_a_sandbox_key_without_its_mark_opens_nothing_nor_does_a_live_one_with_it(
+    kv: KeyValue, issued: IssuedKey, sandboxed: IssuedKey
+) -> None:
+    for body in (sandboxed.body.removeprefix("test_"), f"test_{issued.body}"):
+        with pytest.raises(KeyUnknown):
+            keys.authenticate(kv, body, now_ms=NOW_MS)
 
 
 def test_a_paused_key_is_inactive_until_it_is_resumed(

@@ -115,6 +115,23 @@ def test_a_key_is_made_as_the_options_have_it(
     }  # fmt: skip
 
 
+def test_a_sandbox_key_is_made_listed_and_rotated_as_one(
+    run: Command, account: str, kv: SqliteKeyValue
+) -> None:
+    made = created(run, account, "--sandbox")
+    assert (made["sandbox"], made["scopes"]) == (True, ["jobs:write", "jobs:read"])
+    assert (made["apiframe"][:9], made["vicsee"][:8]) == ("afk_test_", "sk-test_")
+    assert keys.authenticate(kv, body_of(made), now_ms=system_clock()).key.is_sandbox
+    assert listed(run, account)[made["id"]]["is_sandbox"] is True
+    assert printed(run("keys", "rotate", made["id"], "--account", account))["sandbox"] is True
+
+
+def test_a_sandbox_key_with_a_scope_over_money_is_told(run: Command, account: str) -> None:
+    done = run("keys", "create", "--account", account, "--sandbox", "--scopes", "billing")
+    assert done.returncode == 2
+    assert "jobs:write and jobs:read alone" in done.stderr
+
+
 def test_a_list_says_when_a_key_was_last_used_and_opens_nothing(
     run: Command, opened: Any, account: str, kv: SqliteKeyValue
 ) -> None:

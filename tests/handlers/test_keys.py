@@ -173,6 +173,7 @@ def test_a_new_key_is_shown_whole_once_and_kept_out_of_caches(
         "expiresAt": None,
         "lastUsedOn": None,
         "replacedBy": None,
+        "sandbox": False,
     }
     assert body not in said(apiframe, "GET", "/keys").text
 
@@ -195,6 +196,24 @@ def test_a_new_key_works_in_both_dialects(apiframe: Apiframe) -> None:
     assert http.get("/v2/me", headers={"X-API-Key": shown["key"]}).status_code == 200
     bearer = {"Authorization": f"Bearer {shown['vicseeKey']}"}
     assert http.get("/api/v1/credits", headers=bearer).status_code == 200
+
+
+def test_a_sandbox_key_is_shown_as_one_and_has_only_what_it_can_have(apiframe: Apiframe) -> None:
+    shown = made(apiframe, sandbox=True)
+    assert shown["sandbox"] is True
+    assert shown["scopes"] == ["jobs:write", "jobs:read"]
+    assert (shown["key"][:9], shown["vicseeKey"][:8]) == ("afk_test_", "sk-test_")
+    listed = {key["id"]: key["sandbox"] for key in said(apiframe, "GET", "/keys").json()["keys"]}
+    assert listed.pop(shown["id"]) is True
+    assert set(listed.values()) == {False}
+    rotated = said(apiframe, "POST", f"/keys/{shown['id']}/rotate").json()
+    assert (rotated["sandbox"], rotated["key"][:9]) == (True, "afk_test_")
+
+
+def test_a_sandbox_key_with_a_scope_over_money_is_refused(apiframe: Apiframe) -> None:
+    body = {"name": "tests", "sandbox": True, "scopes": ["jobs:read", "billing"]}
+    told = "A sandbox key can have the scopes jobs:write and jobs:read alone"
+    refused(said(apiframe, "POST", "/keys", json=body), 400, told)
 
 
 def test_a_new_keys_caps_hold(apiframe: Apiframe, photo: str) -> None:
