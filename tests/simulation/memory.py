@@ -191,7 +191,7 @@ def _bytes_of(data: Content) -> bytes:
         return data
     try:
         data.seek(0)
-        return data.read()
+        return b"".join(iter(lambda: data.read(_CHUNK_BYTES), b""))
     except OSError as error:
         raise ObjectsError(str(error)) from error
 

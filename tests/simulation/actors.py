@@ -1,0 +1,173 @@
+"""The actors of a history: each is what one process of the service, or one of its users, does.
+
+An actor's process may die at any of its calls; `history` then starts another in its place.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from billing import ledger
+from billing.errors import BillingError
+from billing.keys import Caller
+from billing.promotions import Promotion, promoted
+from inference.errors import ImageError
+from jobs.dispatch import Dispatcher
+from jobs.errors import (
+    IdempotencyMismatch,
+    JobFinished,
+    JobUnknown,
+    LeaseLost,
+    ResultMissing,
+    TooManyAtOnce,
+)
+from jobs.job import Webhook, WebhookEvent
+from jobs.outbound import OutboundError
+from jobs.records import list_jobs
+from jobs.submission import RequestName
+from storage.kv import Change, Conflict, StoreError
+from storage.objects import ObjectsError
+from tests.jobs.machine import PICTURE_URI
+from tests.simulation.network import PICTURE_URL, Manner, receiver
+from tests.simulation.stage import Stage
+from tests.simulation.witness import Accepted
+from tests.simulation.world import World
+
+MAX_TRIES = 4
+EVENTS: tuple[WebhookEvent, ...] = ("progress", "completed", "failed")
+REFUSALS = (
+    StoreError,
+    ObjectsError,
+    OutboundError,
+    BillingError,
+    ImageError,
+    IdempotencyMismatch,
+    JobFinished,
+    JobUnknown,
+    LeaseLost,
+    ResultMissing,
+    TooManyAtOnce,
+)
+"""What a caller of the service must reckon with; anything else is a defect."""
+
+
+@dataclass
+class Actors:
+    """What they all share: a stage, a world, and its chance."""
+
+    world: World
+    stage: Stage
+    random: Random
+    dispatcher: Dispatcher
+
+    def client(self, caller: Caller, *, orders: int, request: str | None) -> Callable[[], None]:
+        """Orders again and again. A named request is the same each time, and never given up."""
+
+        def act() -> None:
+            submissions = self.world.services(self.stage, dispatcher=self.dispatcher).submissions
+            for _ in range(orders):
+                said = {} if request is None else {"request": request}
+                order = self.world.order(
+                    caller,
+                    said=said,
+                    source_url=self.random.choice((PICTURE_URI, PICTURE_URI, PICTURE_URL)),
+                    webhook=self._webhook(),
+                    request=None if request is None else RequestName(request, "fingerprint"),
+                )
+                try:
+                    job = submissions.submit(order).job
+                    accepted = Accepted(job.id, caller.account_id, request)
+                    self.world.witness.accepted.append(accepted)
+                except REFUSALS:
+                    pass  # refused or unheard; with a name it may be sent again
+                self.stage.wait(self.random.random() * 20)
+
+        return act
+
+    def worker(self) -> None:
+        """Works on whatever there is a hint of."""
+        worker = self.world.worker(self.stage, dispatcher=self.dispatcher)
+        while True:
+            hints = self.world.hints.jobs
+            if not hints:
+                self.stage.wait(1 + self.random.random())
+                continue
+            job_id = hints.pop(self.random.randrange(len(hints)))
+            try:
+                worker.work(job_id)
+            except REFUSALS:
+                self.stage.wait(1)
+
+    def sweeper(self) -> None:
+        """Sweeps, now and then."""
+        sweeper = self.world.services(self.stage, dispatcher=self.dispatcher).sweeper
+        while True:
+            self.stage.wait(self.random.random() * 40)
+            try:
+                sweeper.sweep()
+            except REFUSALS:
+                continue
+
+    def courier(self) -> None:
+        """Makes whatever delivery there is a hint of."""
+        courier = self.world.services(self.stage, dispatcher=self.dispatcher).courier
+        while True:
+            hints = self.world.hints.deliveries
+            if not hints:
+                self.stage.wait(self.random.random() * 2)
+                continue
+            key = hints.pop(self.random.randrange(len(hints)))
+            try:
+                courier.deliver(key)
+            except REFUSALS:
+                self.stage.wait(0.1)
+
+    def canceller(self, caller: Caller) -> None:
+        """A customer who changes his mind about one of his jobs, whichever."""
+        services = self.world.services(self.stage, dispatcher=self.dispatcher)
+        for _ in range(MAX_TRIES):
+            self.stage.wait(self.random.random() * 30)
+            try:
+                jobs = list_jobs(services.kv, caller.account_id, before=None, limit=100)
+            except REFUSALS:
+                continue
+            if not jobs:
+                continue
+            job = self.random.choice(jobs)
+            try:
+                services.cancellations.cancel(caller.account_id, job.id)
+                self.world.witness.cancelled.append(job.id)
+            except JobFinished:
+                self.world.witness.finished.append(job.id)
+            except REFUSALS:
+                continue
+
+    def operator(self, caller: Caller, *, cause: str) -> None:
+        """Grants credits, and promotional ones that expire; tries again until each is heard of."""
+        kv = self.world.services(self.stage).kv
+        now_ms, account_id = self.world.clock(), caller.account_id
+        promotion = Promotion(
+            account_id=account_id, cause=cause, credits=5, expires_at_ms=now_ms + 300_000
+        )
+        gifts: dict[str, tuple[Change, ...]] = {
+            f"grant:{cause}": ledger.grant(account_id, cause, credits=9, now_ms=now_ms),
+            f"promo:{cause}": promoted(promotion, now_ms=now_ms),
+        }
+        for name, changes in gifts.items():
+            for _ in range(MAX_TRIES):
+                self.stage.wait(self.random.random() * 10)
+                try:
+                    kv.commit(*changes)
+                except Conflict:
+                    pass  # it had been committed
+                except StoreError:
+                    continue
+                self.world.witness.granted.append((account_id, name))
+                break
+
+    def _webhook(self) -> Webhook | None:
+        if self.random.random() < 0.2:
+            return None
+        manner = self.random.choice(tuple(Manner))
+        events = EVENTS if self.random.random() < 0.7 else EVENTS[1:]
+        return Webhook(url=receiver(manner, "hook"), events=events)

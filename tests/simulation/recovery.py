@@ -1,0 +1,61 @@
+"""Recovery: nothing fails any more, and time passes until nothing is left to do."""
+
+from collections.abc import Collection, Iterator
+from typing import TypeVar
+
+from billing.promotions import PROMOTIONS
+from jobs.records import JOBS, RETENTION, STRANDED
+from jobs.services import Services
+from jobs.uploads import UPLOADS_QUEUE
+from jobs.webhooks import DELIVERIES
+from tests.simulation.engine import Course, StagedEngine
+from tests.simulation.invariants import (
+    broken_after_sweep,
+    broken_at,
+    broken_when_old,
+    broken_when_settled,
+)
+from tests.simulation.stage import Calm
+from tests.simulation.world import World
+
+T = TypeVar("T")
+
+MAX_ROUNDS = 400
+WORK = (JOBS, STRANDED, DELIVERIES)
+AGE = (*WORK, RETENTION, UPLOADS_QUEUE, PROMOTIONS)
+
+
+def recovered(world: World) -> Iterator[str]:
+    """Let the service finish what it has begun; what is wrong on the way and in the end."""
+    calm = Calm(world.clock)
+    services = world.services(calm)
+    yield from broken_at(world)
+    yield from _until_empty(world, services, calm, queues=WORK)
+    yield from broken_when_settled(world)
+    yield from _until_empty(world, services, calm, queues=AGE)
+    yield from broken_when_old(world)
+
+
+def _until_empty(
+    world: World, services: Services, calm: Calm, *, queues: Collection[str]
+) -> Iterator[str]:
+    """Sweep, work and deliver whenever something is due, until nothing will be."""
+    worker = services.worker(StagedEngine(calm, world.random, courses={Course.SUCCEEDS: 1}))
+    for _ in range(MAX_ROUNDS):
+        services.sweeper.sweep()
+        yield from broken_after_sweep(world)
+        for job_id in _taken(world.hints.jobs):
+            worker.work(job_id)
+        for key in _taken(world.hints.deliveries):
+            services.courier.deliver(key)
+        moments_ms = [moment for queue in queues for moment in world.kv.moments_ms(queue)[:1]]
+        if not moments_ms:
+            return
+        world.clock.now_ms = max(world.clock.now_ms, min(moments_ms))
+    yield f"after {MAX_ROUNDS} rounds not all of {queues} are empty: {world.kv.queues()}"
+
+
+def _taken(hints: list[T]) -> list[T]:
+    taken = list(dict.fromkeys(hints))
+    hints.clear()
+    return taken

@@ -1,0 +1,157 @@
+"""The scheduler: many actors, one at a time, in an order that a seed decides.
+
+Every actor is a thread, but only the one with the baton runs. It may lose the baton wherever it
+calls `pause`, `sleep` or `join`, and nowhere else; so the same seed gives the same history. Time is
+virtual: a little passes at each pause, and when everybody sleeps the clock goes to whoever wakes
+first. An actor belongs to a process. When a process dies, each of its actors ends where it stands:
+the next call that it makes, or waits in, raises `Crash`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from threading import Lock, Thread
+
+from tests.jobs.machine import Crash
+from tests.running import Clock
+
+MAX_ACTORS = 500
+PATIENCE_S = 60.0
+
+
+@dataclass(eq=False)
+class Process:
+    """What dies together."""
+
+    name: str
+    is_dead: bool = False
+
+
+@dataclass(eq=False)
+class Actor:
+    """One thread of a process; its baton is locked while it waits for its turn."""
+
+    name: str
+    process: Process
+    baton: Lock = field(default_factory=Lock)
+    ready_at_ms: int = 0
+    waits_for: "Actor | None" = None
+    is_over: bool = False
+
+    def is_ready(self, now_ms: int) -> bool:
+        if self.process.is_dead:
+            return True  # to find that out
+        if self.waits_for is not None and not self.waits_for.is_over:
+            return False
+        return self.ready_at_ms <= now_ms
+
+
+class Scheduler:
+    """Runs actors to their ends, or for `max_steps` pauses; then it kills all that are left.
+
+    At a pause the baton goes to somebody else with the probability `switching`, and up to
+    `latency_ms` pass.
+    """
+
+    def __init__(
+        self, random: Random, clock: Clock, *, max_steps: int, switching: float, latency_ms: int
+    ) -> None:
+        self._random = random
+        self._clock = clock
+        self._steps_left = max_steps
+        self._switching = switching
+        self._latency_ms = latency_ms
+        self._actors: list[Actor] = []
+        self._threads: list[Thread] = []
+        self._main = Actor("main", Process("main"))
+        self.running = self._main
+        self.is_over = False
+        self.broken: list[BaseException] = []
+
+    def start(self, name: str, process: Process, run: Callable[[], None]) -> Actor:
+        """A further actor; it begins when it is first given the baton."""
+        assert len(self._threads) < MAX_ACTORS
+        actor = Actor(name, process)
+        actor.baton.acquire()
+        thread = Thread(target=self._run, args=(actor, run), name=name, daemon=True)
+        self._actors.append(actor)
+        self._threads.append(thread)
+        thread.start()
+        return actor
+
+    def run(self) -> None:
+        """Let the actors act; raises the first defect of one of them."""
+        self._main.baton.acquire()
+        self._hand_over()
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+        for defect in self.broken:
+            raise defect
+
+    def pause(self) -> None:
+        """Let the scheduler decide who goes on; raises `Crash` if the process has died."""
+        self._steps_left -= 1
+        if self._steps_left < 0:
+            self._kill_all()
+        self._clock.now_ms += self._random.randint(0, self._latency_ms)
+        self._hand_over()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for the clock."""
+        self.running.ready_at_ms = self._clock.now_ms + int(seconds * 1000)
+        self._hand_over()
+
+    def join(self, actor: Actor) -> None:
+        """Wait for the end of an actor, who need not sleep any longer."""
+        actor.ready_at_ms = 0
+        me = self.running
+        me.waits_for = actor
+        self._hand_over()
+        me.waits_for = None
+
+    def _run(self, actor: Actor, run: Callable[[], None]) -> None:
+        actor.baton.acquire()
+        try:
+            if not actor.process.is_dead:
+                run()
+        except Crash:
+            actor.process.is_dead = True
+        except BaseException as error:
+            self.broken.append(error)
+            self._kill_all()
+        actor.is_over = True
+        self._actors.remove(actor)
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Give the baton to whoever is chosen, and come back when it is one's turn again."""
+        me, chosen = self.running, self._chosen()
+        if chosen is not me:
+            self.running = chosen
+            chosen.baton.release()
+            if me.is_over:
+                return
+            me.baton.acquire()
+        if me.process.is_dead:
+            raise Crash
+
+    def _chosen(self) -> Actor:
+        if not self._actors:
+            return self._main
+        ready = self._ready()
+        if not ready:
+            sleeping = [actor.ready_at_ms for actor in self._actors if actor.waits_for is None]
+            self._clock.now_ms = min(sleeping)
+            ready = self._ready()
+        if self.running in ready and self._random.random() >= self._switching:
+            return self.running
+        return ready[int(self._random.random() * len(ready))]
+
+    def _ready(self) -> list[Actor]:
+        now_ms = self._clock.now_ms
+        return [actor for actor in self._actors if actor.is_ready(now_ms)]
+
+    def _kill_all(self) -> None:
+        self.is_over = True
+        for actor in self._actors:
+            actor.process.is_dead = True
