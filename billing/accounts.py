@@ -20,7 +20,8 @@ class Account(Record):
     """An account as stored; its balance is in the item's counters, see `Balance`.
 
     Of the limits those count that `own_limits` names; `billing.plans` puts the plan's in the place
-    of the others. Accounts from before there were plans have both for their own.
+    of the others. Accounts from before there were plans have both for their own. The
+    `older_webhook_secret` signs beside `webhook_secret` until `older_webhook_secret_until_ms`.
     """
 
     id: str
@@ -31,6 +32,8 @@ class Account(Record):
     daily_requests: int = DEFAULT_DAILY_REQUESTS
     own_limits: tuple[str, ...] = ("max_in_flight", "daily_requests")
     webhook_secret: str
+    older_webhook_secret: str | None = None
+    older_webhook_secret_until_ms: int = 0
     created_at_ms: int
 
 
@@ -78,7 +81,6 @@ def new_account(
     said = {"max_in_flight": max_in_flight, "daily_requests": daily_requests}
     own = {name: limit for name, limit in said.items() if limit is not None}
     account_id = f"acc_{secrets.token_hex(8)}"
-    secret = base64.b64encode(secrets.token_bytes(_WEBHOOK_SECRET_BYTES)).decode()
     return Account(
         id=account_id,
         name=name,
@@ -86,9 +88,22 @@ def new_account(
         max_in_flight=own.get("max_in_flight", DEFAULT_MAX_IN_FLIGHT),
         daily_requests=own.get("daily_requests", DEFAULT_DAILY_REQUESTS),
         own_limits=tuple(own),
-        webhook_secret=f"whsec_{secret}",
+        webhook_secret=new_webhook_secret(),
         created_at_ms=now_ms,
     )
+
+
+def new_webhook_secret() -> str:
+    """A fresh secret of 256 bits, in Standard Webhooks' form."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(_WEBHOOK_SECRET_BYTES)).decode()}"
+
+
+def live_webhook_secrets(account: Account, *, now_ms: int) -> tuple[str, ...]:
+    """The secrets that sign now, the newest first: two while one replaces the other."""
+    older = account.older_webhook_secret
+    if older is None or now_ms >= account.older_webhook_secret_until_ms:
+        return (account.webhook_secret,)
+    return (account.webhook_secret, older)
 
 
 def opened(account: Account, *, credits: int) -> tuple[Put, ...]:

@@ -1,151 +1,224 @@
 """The courier: takes deliveries from the outbox to their receivers, again until one accepts."""
 
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
-from billing.accounts import find_account
+from billing.accounts import find_account, live_webhook_secrets
+from jobs.attempts import Outcome, Sender
+from jobs.breaker import Breakers, Pass, receiver_of
 from jobs.errors import TooManyAtOnce
 from jobs.ids import Clock
 from jobs.metrics import Attempt, Metrics
-from jobs.outbound import Answer, Outbound, OutboundError
 from jobs.records import find_job, next_put
+from jobs.retention import handed_over
 from jobs.subject import about_job
 from jobs.turns import Turns
 from jobs.webhooks import (
+    SCHEDULE_MS,
     Delivery,
     DeliveryState,
-    HmacKey,
+    Reason,
+    Share,
+    Tried,
     delivery_put,
-    headers,
     next_attempt_at_ms,
 )
 from storage.kv import Conflict, Key, KeyValue, Put
 
 log = logging.getLogger(__name__)
 
-ATTEMPT_DEADLINE_S = 15.0
-_LEASE_MS = 60_000
-_NO_TURN_MS = 2_000
-_GONE = 410
+LEASE_MS = 60_000
+"""How long nobody else makes an attempt, should who makes it never tell."""
+
+NO_TURN_MS, MAX_NO_TURN_MS = 2_000, 60_000
 _COMMIT_TRIES = 5
+
+JOB_ENDED = Reason(code="job_ended", message="The job ended before this was sent")
+RESTING = Reason(
+    code="resting", message="The receiver was left alone after failures; nothing was sent"
+)
+
+
+class _Read(NamedTuple):
+    """A delivery as read."""
+
+    key: Key
+    version: int
+    delivery: Delivery
+
+    @property
+    def receiver(self) -> str:
+        return receiver_of(self.delivery.url)
 
 
 @dataclass(frozen=True)
 class Courier:
-    """Makes attempts. Several couriers may run at once: an attempt is claimed by version."""
+    """Makes attempts. Several couriers may run at once: an attempt is claimed by version.
+
+    A receiver takes no more threads than its turns, and an account no more than its own; one that
+    is away for long takes one thread, now and then.
+    """
 
     kv: KeyValue
-    outbound: Outbound
+    sender: Sender
     clock: Clock
     metrics: Metrics
-    hmac_key: HmacKey
+    breakers: Breakers
     turns: Turns
+    account_turns: Turns
+    share: Share
 
     def deliver(self, key: Key) -> None:
         """Make the next attempt of a delivery, if one is due and nobody else makes it.
 
-        A receiver whose turns are all taken is left for later: one that hangs takes no more
-        threads than its turns.
+        It is put off, to the end of the line, while all turns are taken or the receiver rests: left
+        at its head it would keep others waiting.
         """
         item = self.kv.get(key)
         if item is None or item.due is None or item.due.at_ms > self.clock():
             return
         delivery = Delivery.model_validate(item.value)
+        with about_job(delivery.job_id):
+            self._deliver(_Read(key, item.version, delivery))
+
+    def _deliver(self, read: _Read) -> None:
+        delivery = read.delivery
+        passed = self.breakers.ask(
+            delivery.account_id, read.receiver, is_asked_for=delivery.is_asked_for
+        )
+        if passed.not_before_ms is not None:
+            self._postpone(read, until_ms=passed.not_before_ms)
+            return
         try:
-            with about_job(delivery.job_id), self.turns.taken(urlsplit(delivery.url).netloc):
-                claimed = self._claim(delivery, item.version)
+            with self._turn(read):
+                claimed = self._claim(read, passed)
                 if claimed is not None:
-                    self._make(key, claimed)
+                    self._make(read, claimed, passed)
         except TooManyAtOnce:
-            # To the end of the line: left at its head it would keep other receivers waiting.
-            later_ms = self.clock() + _NO_TURN_MS
-            with suppress(Conflict):
-                self.kv.commit(delivery_put(delivery, replaces=item.version, due_at_ms=later_ms))
+            self._move(read, delivery.released(), due_at_ms=self.clock() + self._no_turn_ms(read))
 
-    def _claim(self, delivery: Delivery, version: int) -> Delivery | None:
-        claimed = delivery.model_copy(update={"attempts": delivery.attempts + 1})
-        lease_ends_ms = self.clock() + _LEASE_MS
+    @contextmanager
+    def _turn(self, read: _Read) -> Iterator[None]:
+        account_id = read.delivery.account_id
+        with (
+            self.account_turns.taken(account_id),
+            self.turns.taken(f"{account_id} {read.receiver}"),
+        ):
+            yield
+
+    def _claim(self, read: _Read, passed: Pass) -> Delivery | None:
+        now_ms = self.clock()
+        begun = read.delivery.begun(now_ms=now_ms)
+        put = delivery_put(begun, replaces=read.version, due_at_ms=now_ms + LEASE_MS)
         try:
-            self.kv.commit(delivery_put(claimed, replaces=version, due_at_ms=lease_ends_ms))
-        except Conflict:
+            self.kv.commit(put, *passed.changes)
+        except Conflict as conflict:
+            if conflict.change.key != read.key:  # another probes this receiver
+                self._postpone(read, until_ms=now_ms + NO_TURN_MS)
             return None
-        return claimed
+        return begun
 
-    def _make(self, key: Key, delivery: Delivery) -> None:
+    def _make(self, read: _Read, delivery: Delivery, passed: Pass) -> None:
         if delivery.event == "progress" and self._is_job_over(delivery):
             # The end was or will be told: news of progress must not come after it.
-            self._settle(key, delivery.model_copy(update={"state": DeliveryState.FAILED}), None)
+            self._fail(read.key, delivery, JOB_ENDED)
             return
-        answer = self._attempt(delivery)
+        account, _ = find_account(self.kv, delivery.account_id)
+        live = live_webhook_secrets(account, now_ms=self.clock())
+        outcome = self.sender.send(delivery, webhook_secrets=live)
+        self._settle(read.key, delivery, outcome)
+        self._note(read, delivery, outcome, was_away=passed.was_away)
+        self.metrics.webhook_attempted(outcome.attempt)
+
+    def _settle(self, key: Key, delivery: Delivery, outcome: Outcome) -> None:
         retry_at_ms: int | None = None
         state = DeliveryState.FAILED
-        attempt = _judged(answer)
-        if attempt is Attempt.DELIVERED:
+        if outcome.attempt is Attempt.DELIVERED:
             state = DeliveryState.DELIVERED
-        elif attempt is not Attempt.GONE:
+        elif outcome.attempt is not Attempt.GONE:
             retry_at_ms = next_attempt_at_ms(
                 delivery,
                 now_ms=self.clock(),
-                retry_after_s=None if answer is None else answer.retry_after_s,
+                retry_after_s=outcome.retry_after_s,
+                share=self.share,
             )
             state = DeliveryState.FAILED if retry_at_ms is None else DeliveryState.PENDING
-        self._settle(key, delivery.model_copy(update={"state": state}), retry_at_ms)
-        self.metrics.webhook_attempted(attempt)
+        self._write(key, delivery, delivery.tried(outcome.tried, state=state), retry_at_ms)
 
-    def _attempt(self, delivery: Delivery) -> Answer | None:
-        account, _ = find_account(self.kv, delivery.account_id)
-        signed = headers(
-            delivery,
-            webhook_secret=account.webhook_secret,
-            hmac_key=self.hmac_key,
-            now_ms=self.clock(),
-        )
-        try:
-            return self.outbound.post(
-                delivery.url,
-                body=delivery.body.encode(),
-                headers=signed,
-                deadline_s=ATTEMPT_DEADLINE_S,
+    def _note(self, read: _Read, delivery: Delivery, outcome: Outcome, *, was_away: bool) -> None:
+        if outcome.is_away:
+            self.breakers.note_absence(
+                delivery.account_id,
+                read.receiver,
+                begun_at_ms=outcome.tried.at_ms,
+                retry_after_s=outcome.retry_after_s,
             )
-        except OutboundError as error:
-            log.info("webhook %s: attempt %d: %s", delivery.webhook_id, delivery.attempts, error)
-            return None
+        elif was_away and outcome.tried.status is not None:
+            self.breakers.note_answer(delivery.account_id, read.receiver)
 
-    def _settle(self, key: Key, delivery: Delivery, retry_at_ms: int | None) -> None:
+    def _postpone(self, read: _Read, *, until_ms: int) -> None:
+        """Try again then; but news that will be stale is given up, and so is what has been tried
+        and put off for as long as its whole schedule."""
+        delivery = read.delivery
+        is_over = self.clock() - delivery.began_at_ms >= SCHEDULE_MS
+        if delivery.event == "progress" or is_over:
+            self._fail(read.key, delivery, RESTING)
+        else:
+            self._move(read, delivery.put_off(), due_at_ms=until_ms)
+
+    def _no_turn_ms(self, read: _Read) -> int:
+        """The longer it has waited the less often it asks: those that wait may be many."""
+        delivery = read.delivery
+        since_ms = delivery.log[-1].at_ms if delivery.log else delivery.created_at_ms
+        waited_ms = self.clock() - max(since_ms, delivery.began_at_ms)
+        return min(max(NO_TURN_MS, waited_ms // 8), MAX_NO_TURN_MS)
+
+    def _move(self, read: _Read, delivery: Delivery, *, due_at_ms: int) -> None:
+        with suppress(Conflict):  # somebody else has it
+            self.kv.commit(delivery_put(delivery, replaces=read.version, due_at_ms=due_at_ms))
+
+    def _fail(self, key: Key, delivery: Delivery, reason: Reason) -> None:
+        """End a delivery without an attempt."""
+        tried = Tried(at_ms=self.clock(), duration_ms=0, error=reason)
+        self._write(key, delivery, delivery.tried(tried, state=DeliveryState.FAILED), None)
+
+    def _write(self, key: Key, before: Delivery, after: Delivery, due_at_ms: int | None) -> None:
+        """Write what became of the delivery, if it is still as it was `before`."""
         for _ in range(_COMMIT_TRIES):
             item = self.kv.get(key)
-            if item is None or Delivery.model_validate(item.value).attempts != delivery.attempts:
+            if item is None or not _is_same_attempt(Delivery.model_validate(item.value), before):
                 return  # a later attempt has overtaken this one
             try:
                 self.kv.commit(
-                    delivery_put(delivery, replaces=item.version, due_at_ms=retry_at_ms),
-                    *self._told(delivery),
+                    delivery_put(after, replaces=item.version, due_at_ms=due_at_ms),
+                    *self._told(after),
                 )
                 return
             except Conflict:
                 continue
-        log.warning("webhook %s: too contended to settle", delivery.webhook_id)
+        log.warning("webhook %s: too contended to settle", before.webhook_id)
 
     def _told(self, delivery: Delivery) -> tuple[Put, ...]:
-        """The change that shows a terminal event's fate on its job."""
+        """The change that shows a terminal event's fate on its job. What has once arrived stays
+        delivered, even if it was sent again and did not arrive then."""
         if delivery.event == "progress" or delivery.state is DeliveryState.PENDING:
             return ()
         kept = find_job(self.kv, delivery.job_id)
-        if kept is None:
+        if kept is None or kept.job.webhook_status in ("delivered", delivery.state.value):
             return ()
         job = kept.job.model_copy(update={"webhook_status": delivery.state.value})
-        return (next_put(job, replaces=kept.version, due=kept.due),)
+        told = kept._replace(job=job)
+        if delivery.state is DeliveryState.DELIVERED:
+            told = handed_over(told, now_ms=self.clock())
+        return (next_put(told.job, replaces=told.version, due=told.due),)
 
     def _is_job_over(self, delivery: Delivery) -> bool:
         kept = find_job(self.kv, delivery.job_id)
         return kept is None or kept.job.status.is_terminal
 
 
-def _judged(answer: Answer | None) -> Attempt:
-    if answer is None:
-        return Attempt.UNREACHABLE
-    if 200 <= answer.status < 300:
-        return Attempt.DELIVERED
-    return Attempt.GONE if answer.status == _GONE else Attempt.REFUSED
+def _is_same_attempt(one: Delivery, other: Delivery) -> bool:
+    return (one.attempts, one.begun_at_ms) == (other.attempts, other.begun_at_ms)

@@ -16,9 +16,12 @@ from billing.rates import Rates
 from inference.catalogue import WEIGHTS_FOLDER, has_faces
 from inference.params import USUAL, USUAL_CREATION, CreativeOptions, Treatment
 from inference.provenance import Weights
+from jobs.attempts import Sender
 from jobs.audit import Audit
+from jobs.breaker import Breakers
 from jobs.cancellation import Cancellations
 from jobs.courier import Courier
+from jobs.deletion import Deletions
 from jobs.dispatch import Dispatcher
 from jobs.endings import Endings
 from jobs.estimates import Estimates, measured_speeds
@@ -27,15 +30,17 @@ from jobs.lease import Leases
 from jobs.links import Links
 from jobs.metrics import Metrics, any_shard
 from jobs.outbound import Outbound
+from jobs.queue_position import QueuePositions
 from jobs.quotes import Quotes
-from jobs.retention import Retention
+from jobs.retention import MAX_RETENTION_DAYS, Retention
 from jobs.sources import Sources
 from jobs.submission import Submissions
 from jobs.sweeper import REHINT_MS, Sweeper
 from jobs.ticker import Ticker, in_a_thread
 from jobs.turns import Turns
 from jobs.uploads import Uploads
-from jobs.webhooks import HmacKey
+from jobs.watch import Watcher
+from jobs.webhooks import HmacKey, Share, any_share
 from jobs.worker import Engine, Worker
 from storage.kv import KeyValue
 from storage.objects import Objects
@@ -45,8 +50,9 @@ MAX_FETCHES_EACH = 50
 """How many sources may be fetched at once, in all and for one account."""
 
 MAX_ATTEMPTS_AT_ONCE = 64
+MAX_ATTEMPTS_PER_ACCOUNT = 12
 MAX_ATTEMPTS_PER_HOST = 4
-"""How many webhooks may be on their way at once, in all and to one receiver."""
+"""How many webhooks may be on their way at once, in all, for one account, and to one receiver."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,8 @@ class Services:
     Clarity works; `treatment` is what every picture gets. `check_dispatch` raises if whoever works
     on the jobs cannot be hinted at; None where there is nobody to ask. `works_on` says which device
     works on a model's jobs, by the name that it was measured under; None if that is not known.
-    `ticker` renews leases beside the work; `seconds` is a clock that never goes back.
+    `ticker` renews leases beside the work; `seconds` is a clock that never goes back; `share` is
+    the chance in when webhooks are tried again. Results are kept `retention_days` at most.
     """
 
     kv: KeyValue
@@ -73,6 +80,7 @@ class Services:
     dispatch_grace_ms: int
     lease_ms: int
     rehint_ms: int = REHINT_MS
+    retention_days: int = MAX_RETENTION_DAYS
     webhook_hmac_key: HmacKey = "raw"
     weights_folder: Path = WEIGHTS_FOLDER
     face_restorer: Weights | None = None
@@ -86,6 +94,7 @@ class Services:
     new_seed: Callable[[], int] = new_seed
     ticker: Ticker = in_a_thread
     metrics_shard: Callable[[], int] = any_shard
+    share: Share = any_share
     seconds: Callable[[], float] = time.monotonic
 
     @cached_property
@@ -104,6 +113,7 @@ class Services:
             new_job_id=self.new_job_id,
             max_source_pixels=self.max_source_pixels,
             dispatch_grace_ms=self.dispatch_grace_ms,
+            retention_days=self.retention_days,
         )
 
     @cached_property
@@ -116,10 +126,30 @@ class Services:
             models=self.models,
             has_faces=self.has_faces,
             plans=self.plans,
-            estimates=Estimates(measured_speeds(), self.weights_folder),
+            estimates=self.estimates,
             works_on=self.works_on,
             clock=self.clock,
             max_source_pixels=self.max_source_pixels,
+        )
+
+    @cached_property
+    def estimates(self) -> Estimates:
+        """Says how long work takes."""
+        return Estimates(measured_speeds(), self.weights_folder)
+
+    @cached_property
+    def watcher(self) -> Watcher:
+        """Tells of jobs while they go on."""
+        return Watcher(
+            self.kv,
+            positions=QueuePositions(
+                self.kv, works_on=self.works_on, clock=self.clock, seconds=self.seconds
+            ),
+            remaining_s=lambda job: self.estimates.remaining_s(
+                job, device=self.works_on(job.params.model), now_ms=self.clock()
+            ),
+            seconds=self.seconds,
+            ticker=self.ticker,
         )
 
     @cached_property
@@ -178,16 +208,28 @@ class Services:
         return Cancellations(self.kv, self.endings)
 
     @cached_property
+    def deletions(self) -> Deletions:
+        """Deletes jobs before their time."""
+        return Deletions(self.kv, self.cancellations, self.retention, self.clock)
+
+    @cached_property
     def courier(self) -> Courier:
         """Delivers webhooks."""
         return Courier(
             self.kv,
-            self.outbound,
+            self.sender,
             self.clock,
             self.metrics,
-            hmac_key=self.webhook_hmac_key,
+            Breakers(self.kv, self.clock, self.share),
             turns=Turns(in_all=MAX_ATTEMPTS_AT_ONCE, each=MAX_ATTEMPTS_PER_HOST),
+            account_turns=Turns(in_all=MAX_ATTEMPTS_AT_ONCE, each=MAX_ATTEMPTS_PER_ACCOUNT),
+            share=self.share,
         )
+
+    @cached_property
+    def sender(self) -> Sender:
+        """Sends webhooks."""
+        return Sender(self.outbound, self.clock, self.seconds, self.webhook_hmac_key)
 
     @cached_property
     def metrics(self) -> Metrics:

@@ -25,10 +25,10 @@ from jobs.lease import Leases, Report
 from jobs.links import Links
 from jobs.outbound import Outbound
 from jobs.records import Kept, find_job, list_jobs
-from jobs.retention import Retention
+from jobs.retention import MAX_RETENTION_DAYS, RECORD_KEPT_MS, Retention
 from jobs.services import Services
 from jobs.submission import Order, Terms
-from jobs.webhooks import Delivery, HmacKey
+from jobs.webhooks import Delivery, HmacKey, Share
 from storage.folder import FolderObjects
 from storage.kv import MAX_PAGE, KeyValue, Unavailable
 from storage.objects import Objects
@@ -105,6 +105,8 @@ class Machine:
     lease_ms: int = LEASE_MS
     outbound: Outbound = Outbound(allow=(LOOPBACK,))  # noqa: RUF009, it is shared by intent
     hmac_key: HmacKey = "raw"
+    share: Share = lambda: 0.0
+    retention_days: int = MAX_RETENTION_DAYS
 
     @cached_property
     def services(self) -> Services:
@@ -120,7 +122,9 @@ class Machine:
             max_source_pixels=MAX_SOURCE_PIXELS,
             dispatch_grace_ms=DISPATCH_GRACE_MS,
             lease_ms=self.lease_ms,
+            retention_days=self.retention_days,
             webhook_hmac_key=self.hmac_key,
+            share=self.share,
         )
 
     @property
@@ -211,13 +215,22 @@ class Machine:
             entries = dict(ledger.entries(self.kv, account_id))
             jobs = self.jobs(account_id)
             holds = {name for name in entries if name.startswith("hold:")}
-            if holds != {f"hold:{job.id}" for job in jobs}:
-                wrong.append("holds and jobs are not the same")
+            recorded = {f"hold:{job.id}" for job in jobs}
+            if not recorded <= holds:
+                wrong.append("jobs without a hold")
+            for name in holds - recorded:
+                settle = entries.get(name.replace("hold:", "settle:"))
+                if settle is None or self.clock() < settle.at_ms + RECORD_KEPT_MS:
+                    wrong.append(
+                        f"{name} has no job, and no time for it to be forgotten has passed"
+                    )
             for job in jobs:
                 settle = entries.get(f"settle:{job.id}")
                 if (settle and settle.kind) != SETTLED_BY.get(job.status):
                     wrong.append(f"a {job.status} job has the settlement {settle}")
-                if self._ends(job) != sorted(self.outbox(job.id).keys() & {"completed", "failed"}):
+                if job.deleted_at_ms is None and self._ends(job) != sorted(
+                    self.outbox(job.id).keys() & {"completed", "failed"}
+                ):
                     wrong.append(f"a {job.status} job has the deliveries {self.outbox(job.id)}")
         return wrong
 

@@ -13,6 +13,7 @@ from standardwebhooks import Webhook as StandardWebhook
 from billing.accounts import find_account
 from billing.keys import Caller
 from inference.errors import CorruptImage
+from jobs.breaker import receiver_of
 from jobs.ids import iso_utc, system_clock
 from jobs.job import Job, Status
 from jobs.lease import Report
@@ -41,6 +42,11 @@ def completed(machine: Machine, caller: Caller, url: str) -> Job:
     machine.work(job.id)
     machine.hints.deliveries.clear()
     return machine.job(job.id)
+
+
+def party(caller: Caller, url: str) -> str:
+    """Whose turns are taken by what goes there."""
+    return f"{caller.account_id} {receiver_of(url)}"
 
 
 def deliver(machine: Machine, job: Job, name: str = "completed") -> None:
@@ -226,7 +232,7 @@ def test_of_two_couriers_who_read_the_same_delivery_one_makes_it(
     machine: Machine, job: Job, origin: Origin
 ) -> None:
     def overtake(call: int) -> None:
-        if call == 1:  # the delivery was read, the claim is next
+        if call == 2:  # delivery and breaker were read, the claim is next
             deliver(machine, job)
 
     deliver(replace(machine, kv=WatchedStore(machine.kv, before=overtake)), job)
@@ -238,7 +244,7 @@ def test_a_dead_couriers_delivery_is_made_by_another_after_a_minute(
     machine: Machine, job: Job, origin: Origin, clock: Clock
 ) -> None:
     def die(call: int) -> None:
-        if call == 2:
+        if call == 3:  # it is claimed
             raise Crash
 
     with pytest.raises(Crash):
@@ -273,7 +279,7 @@ def test_a_lost_answer_of_the_store_repeats_the_delivery_at_most(
     machine: Machine, job: Job, origin: Origin, clock: Clock
 ) -> None:
     def lose(call: int) -> None:
-        if call == 1:
+        if call == 2:  # the claim
             raise Unknown
 
     with pytest.raises(Unknown):
@@ -288,7 +294,7 @@ def test_a_job_that_is_tidied_meanwhile_still_learns_the_outcome(
     machine: Machine, job: Job, origin: Origin
 ) -> None:
     def tidy(call: int) -> None:
-        if call == 6:  # the delivery and the job were read, the outcome is next
+        if call == 7:  # delivery, breaker, claim, account, delivery, job: the outcome is next
             kept = find_job(machine.kv, job.id)
             assert kept is not None
             machine.retention.tidy(kept)
@@ -407,7 +413,7 @@ def test_a_receiver_whose_turns_are_taken_is_left_for_later(
     other = completed(machine, caller, "http://elsewhere.test/hook")
     with ExitStack() as turns:
         for _ in range(MAX_ATTEMPTS_PER_HOST):
-            turns.enter_context(machine.courier.turns.taken(origin.url.removeprefix("http://")))
+            turns.enter_context(machine.courier.turns.taken(party(caller, origin.url)))
         deliver(machine, job)
         deliver(machine, other)
         assert fate(machine, job) == ("pending", 0, "pending")

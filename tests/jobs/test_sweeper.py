@@ -258,7 +258,7 @@ def test_receivers_that_are_busy_do_not_keep_the_others_waiting(
         machine.kv.commit(delivery_put(busy, replaces=None, due_at_ms=number))
     with ExitStack() as turns:
         for _ in range(MAX_ATTEMPTS_PER_HOST):
-            turns.enter_context(machine.courier.turns.taken("busy.test"))
+            turns.enter_context(machine.courier.turns.taken(f"{caller.account_id} busy.test:80"))
         for _ in range(2):
             machine.hints.deliveries.clear()
             machine.deliver()

@@ -33,6 +33,11 @@ ACCOUNT = new_account("Ada", now_ms=NOW_MS)
 JOB_ID = "00000000-0000-0000-0000-000000000007"
 
 
+def never() -> float:
+    """The least chance."""
+    return 0.0
+
+
 def delivery_of(event: WebhookEvent = "completed", *, attempts: int = 0) -> Delivery:
     job = {"progress": RUNNING, "completed": COMPLETED, "failed": FAILED}[event]
     (put,) = announcement(job, event, links=LINKS, now_ms=NOW_MS)
@@ -43,7 +48,7 @@ def signed(
     delivery: Delivery, *, hmac_key: HmacKey = "raw", now_ms: int = NOW_MS
 ) -> dict[str, str]:
     return headers(
-        delivery, webhook_secret=ACCOUNT.webhook_secret, hmac_key=hmac_key, now_ms=now_ms
+        delivery, webhook_secrets=[ACCOUNT.webhook_secret], hmac_key=hmac_key, now_ms=now_ms
     )
 
 
@@ -140,7 +145,7 @@ def test_the_timestamp_is_that_of_the_attempt_in_seconds() -> None:
 @pytest.mark.parametrize(("attempts", "wait_s"), list(enumerate(RETRY_DELAYS_S, start=1)))
 def test_each_attempt_waits_longer_than_the_last(attempts: int, wait_s: int) -> None:
     delivery = delivery_of(attempts=attempts)
-    at_ms = next_attempt_at_ms(delivery, now_ms=NOW_MS, retry_after_s=None)
+    at_ms = next_attempt_at_ms(delivery, now_ms=NOW_MS, retry_after_s=None, share=never)
     assert at_ms == NOW_MS + wait_s * 1000
 
 
@@ -148,21 +153,23 @@ def test_the_schedule_is_the_standards_and_then_over() -> None:
     hours = [round(delay / 3600, 3) for delay in RETRY_DELAYS_S]
     assert hours == [0.001, 0.083, 0.5, 2, 5, 10, 14, 20, 24]
     last = delivery_of(attempts=len(RETRY_DELAYS_S) + 1)
-    assert next_attempt_at_ms(last, now_ms=NOW_MS, retry_after_s=None) is None
-    assert next_attempt_at_ms(last, now_ms=NOW_MS, retry_after_s=60) is None
+    assert next_attempt_at_ms(last, now_ms=NOW_MS, retry_after_s=None, share=never) is None
+    assert next_attempt_at_ms(last, now_ms=NOW_MS, retry_after_s=60, share=never) is None
 
 
 @pytest.mark.parametrize(
     ("asked_s", "wait_s"), [(0, 5), (4, 5), (5, 5), (900, 900), (86_400, 86_400), (10**9, 86_400)]
 )
 def test_a_receiver_can_lengthen_the_wait_to_a_day_at_most(asked_s: int, wait_s: int) -> None:
-    at_ms = next_attempt_at_ms(delivery_of(attempts=1), now_ms=NOW_MS, retry_after_s=asked_s)
+    at_ms = next_attempt_at_ms(
+        delivery_of(attempts=1), now_ms=NOW_MS, retry_after_s=asked_s, share=never
+    )
     assert at_ms == NOW_MS + wait_s * 1000
 
 
 def test_progress_is_told_once_or_not() -> None:
     told = delivery_of("progress", attempts=1)
-    assert next_attempt_at_ms(told, now_ms=NOW_MS, retry_after_s=5) is None
+    assert next_attempt_at_ms(told, now_ms=NOW_MS, retry_after_s=5, share=never) is None
 
 
 def test_times_are_iso_8601_with_milliseconds() -> None:
