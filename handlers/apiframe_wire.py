@@ -10,7 +10,7 @@ from jobs.address_guard import MAX_URL_CHARS
 from jobs.ids import iso_utc
 from jobs.job import Job, Status, WebhookEvent
 from jobs.links import Links
-from jobs.retention import is_expired
+from jobs.retention import MAX_RETENTION_DAYS, is_expired
 
 MAX_PROMPT_CHARS = 2000
 MAX_SEED = 2**53 - 1
@@ -96,10 +96,21 @@ class ClarityParams(ClarityKnobs):
     image: Image
 
 
+RetentionDays = Annotated[
+    int | None,
+    Field(
+        ge=0,
+        le=MAX_RETENTION_DAYS,
+        description="How many days the result is kept; 0: an hour after it was fetched or told of",
+    ),
+]
+
+
 class Wishes(_Said):
     """What is said beside the params."""
 
     maxCredits: MaxCredits = None
+    retentionDays: RetentionDays = None
     webhookUrl: Annotated[str, Field(max_length=MAX_URL_CHARS)] | None = None
     webhookEvents: Annotated[list[WebhookEvent], Field(min_length=1, max_length=20)] | None = None
 
@@ -241,6 +252,11 @@ class Problem(BaseModel):
     details: dict[str, list[str]] | None = None
     creditsRequired: int | None = None
     creditsAvailable: int | None = None
+
+
+def submitted(job: Job) -> Submitted:
+    """A job as its submission is answered."""
+    return Submitted(jobId=str(job.id), status=job.status.upper())
 
 
 def summary(job: Job, *, links: Links, now_ms: int) -> JobSummary:

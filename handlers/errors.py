@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from billing.errors import (
+    AlreadySubscribed,
     BillingError,
     CapReached,
     InsufficientCredits,
@@ -30,6 +31,7 @@ from billing.errors import OutputTooLarge as PricedOutputTooLarge
 from handlers.auth import AuthorizationInvalid, AuthorizationMissing, KeyMissing
 from inference.errors import ImageError, OutputTooLarge
 from jobs.errors import (
+    EventIdInvalid,
     IdempotencyKeyInvalid,
     IdempotencyMismatch,
     JobFinished,
@@ -38,8 +40,10 @@ from jobs.errors import (
     JobUnknown,
     ModelUnavailable,
     ResultMissing,
+    RetentionTooLong,
     TooManyAtOnce,
     UploadRefused,
+    WaitInvalid,
 )
 from jobs.ids import Clock
 from jobs.outbound import OutboundError
@@ -88,6 +92,7 @@ REFUSALS: dict[type[Exception], Refusal] = {
     TooManyInFlight: Refusal(429, 429, "RATE_LIMITED"),
     RateLimited: Refusal(429, 429, "RATE_LIMITED"),
     TooManyRequests: Refusal(429, 429, "RATE_LIMITED"),
+    AlreadySubscribed: Refusal(409, 409, "ALREADY_SUBSCRIBED"),
     PaymentsOff: Refusal(503, 503, "SERVICE_UNAVAILABLE"),
     PaymentsUnavailable: Refusal(503, 503, "SERVICE_UNAVAILABLE"),
     PricedOutputTooLarge: Refusal(400, 422, "OUTPUT_TOO_LARGE"),
@@ -102,7 +107,10 @@ REFUSALS: dict[type[Exception], Refusal] = {
     IdempotencyMismatch: Refusal(409, 422, "IDEMPOTENCY_KEY_REUSED"),
     ModelUnavailable: Refusal(503, 503, "SERVICE_UNAVAILABLE"),
     ResultMissing: Refusal(404, 404, "NO_RESULT"),
+    RetentionTooLong: Refusal(400, 400, "INVALID_RETENTION_DAYS"),
     TooManyAtOnce: Refusal(429, 429, "RATE_LIMITED"),
+    EventIdInvalid: Refusal(400, 400, "INVALID_EVENT_ID"),
+    WaitInvalid: Refusal(400, 400, "INVALID_WAIT"),
     UploadRefused: Refusal(400, 400, "INVALID_UPLOAD"),
     JobsError: Refusal(400, 422, "PROBE_FAILED"),
     Unknown: Refusal(503, 503, "SERVICE_UNAVAILABLE", _UNKNOWN, _UNKNOWN),

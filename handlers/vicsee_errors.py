@@ -11,6 +11,7 @@ from billing.errors import CreditsOwed, InsufficientCredits, OverMaxCredits, Rat
 from handlers.errors import ROOTS, Answers, BodyTooLarge, refusal_of, retry_after
 from handlers.vicsee_wire import MAX_UPLOAD_BYTES, ErrorBody, Failed
 from jobs.ids import iso_utc
+from jobs.retention import MAX_RETENTION_DAYS
 
 _INVALID_JSON = ("INVALID_JSON", "Invalid JSON body")
 _DIMENSIONS = "width and height go together, from 1 to 1,000,000, in the place of image_url"
@@ -28,6 +29,10 @@ _INVALID = {
     "max_credits": (
         "INVALID_MAX_CREDITS",
         "max_credits must be a whole number of at least 1",
+    ),
+    "retention_days": (
+        "INVALID_RETENTION_DAYS",
+        f"retention_days must be a whole number from 0 to {MAX_RETENTION_DAYS}",
     ),
     "contentType": (
         "INVALID_UPLOAD",

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from handlers.apiframe_wire import MaxCredits
+from handlers.apiframe_wire import MaxCredits, RetentionDays
 from handlers.limits import MAX_IMAGE_CHARS
 from handlers.quality_wire import Reported, shown_quality
 from jobs.ids import iso_utc
@@ -38,6 +38,7 @@ class UpscaleRequest(_Said):
     image_url: Annotated[str, Field(min_length=1, max_length=MAX_IMAGE_CHARS)]
     upscale_factor: UpscaleFactor = 2
     max_credits: MaxCredits = None
+    retention_days: RetentionDays = None
 
 
 class GenerateRequest(_Said):
@@ -204,7 +205,7 @@ def created(accepted: Accepted) -> Created:
     return Created(
         **dict(generated(accepted)),
         input=CreatedInput(
-            image_url=job.said["image_url"],
+            image_url=job.said.get("image_url", ""),
             upscale_factor=str(factor),
             detected_dimensions=f"{source.width_px}\u00d7{source.height_px}",
             output_tier=OUTPUT_TIERS[factor],

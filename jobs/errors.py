@@ -12,7 +12,11 @@ JobsError
 ├── JobFinished           the job is at its end
 ├── LeaseLost             another worker has taken the job over
 ├── ResultMissing         there is no result yet, or none any more
+├── RetentionTooLong      results are not kept that long here
 ├── TooManyAtOnce         all turns at something slow are taken
+│   └── TooManyStreams    those at a stream of events are
+├── EventIdInvalid        an id that no event of ours has
+├── WaitInvalid           a preferred wait that is none, or too long
 └── UploadRefused         an upload that cannot be taken
 """
 
@@ -68,8 +72,24 @@ class ResultMissing(JobsError):
     """The job has no result"""
 
 
+class RetentionTooLong(JobsError):
+    """Results are not kept that long"""
+
+
 class TooManyAtOnce(JobsError):
     """Too many images are being fetched at the moment"""
+
+
+class TooManyStreams(TooManyAtOnce):
+    """Too many streams of events are open"""
+
+
+class EventIdInvalid(JobsError):
+    """Last-Event-ID is not the id of an event"""
+
+
+class WaitInvalid(JobsError):
+    """Prefer: wait must be a whole number of seconds from 0 to 60"""
 
 
 class UploadRefused(JobsError):

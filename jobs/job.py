@@ -115,6 +115,7 @@ class Job(Record):
     steps_done: int = 0
     steps_of: int = 0
     started_at_ms: int | None = None
+    attempt_started_at_ms: int | None = None
     ended_at_ms: int | None = None
     result: Result | None = None
     failure: Failure | None = None
@@ -144,6 +145,7 @@ class Job(Record):
             Status.PROCESSING,
             attempt=self.attempt + 1,
             started_at_ms=self.started_at_ms or now_ms,
+            attempt_started_at_ms=now_ms,
             steps_done=0,
             steps_of=0,
         )

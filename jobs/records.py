@@ -15,7 +15,7 @@ from uuid import UUID
 
 from jobs.errors import JobForeign, JobUnknown
 from jobs.job import Job
-from storage.kv import Due, Item, Key, KeyValue, Put
+from storage.kv import Delete, Due, Item, Key, KeyValue, Put
 
 JOBS = "jobs"
 STRANDED = "stranded"
@@ -35,7 +35,7 @@ class Kept(NamedTuple):
 
 def find_job(kv: KeyValue, job_id: UUID) -> Kept | None:
     """The job with this id, whoever owns it."""
-    pointer = kv.get(Key(f"job#{job_id}", "account"))
+    pointer = kv.get(_pointer_key(job_id))
     return None if pointer is None else _of_account(kv, pointer.value["account_id"], job_id)
 
 
@@ -93,16 +93,22 @@ def page(
 
 def first_put(job: Job, *, look_at_ms: int) -> tuple[Put, ...]:
     """The changes that record a new job, to be looked at again at `look_at_ms`."""
-    pointer = Key(f"job#{job.id}", "account")
     return (
         Put(_key(job), _value(job), due=Due(JOBS, look_at_ms)),
-        Put(pointer, {"account_id": job.account_id}),
+        Put(_pointer_key(job.id), {"account_id": job.account_id}),
     )
 
 
 def next_put(job: Job, *, replaces: int, due: Due | None) -> Put:
     """The change that replaces the job's record."""
     return Put(_key(job), _value(job), replaces=replaces, due=due)
+
+
+def last_deletes(kv: KeyValue, kept: Kept) -> tuple[Delete, ...]:
+    """The changes that leave nothing of a job's record."""
+    pointer = kv.get(_pointer_key(kept.job.id))
+    record = Delete(_key(kept.job), replaces=kept.version)
+    return (record,) if pointer is None else (record, Delete(pointer.key, pointer.version))
 
 
 def _of_account(kv: KeyValue, account_id: str, job_id: UUID) -> Kept | None:
@@ -112,6 +118,10 @@ def _of_account(kv: KeyValue, account_id: str, job_id: UUID) -> Kept | None:
 
 def _kept(item: Item) -> Kept:
     return Kept(Job.model_validate(item.value), item.version, item.due)
+
+
+def _pointer_key(job_id: UUID) -> Key:
+    return Key(f"job#{job_id}", "account")
 
 
 def _key(job: Job) -> Key:

@@ -21,6 +21,7 @@ from jobs.ids import Clock
 from jobs.job import Job, Source, Webhook
 from jobs.links import CONTENT_TYPES, source_name
 from jobs.records import find_job, first_put
+from jobs.retention import days_kept
 from jobs.sources import Sources
 from jobs.turns import Turns
 from storage.kv import Change, Conflict, Key, KeyValue, Put, StoreError, Unavailable, Unknown
@@ -53,7 +54,7 @@ class Order:
     """What a customer asks for, in no dialect.
 
     `terms` resolves and prices the order for a picture; it raises if the result would be too
-    large to offer.
+    large to offer. Where `retention_days` is None the result is kept as long as any.
     """
 
     caller: Caller
@@ -61,6 +62,7 @@ class Order:
     said: dict[str, Any]
     terms: Callable[[ImageInfo], Terms]
     webhook: Webhook | None = None
+    retention_days: int | None = None
     request: RequestName | None = None
 
 
@@ -95,7 +97,8 @@ class Submissions:
     """Takes orders. A refusal leaves nothing behind: no job, no hold, no file.
 
     The sweeper looks at a job that nobody has taken up `dispatch_grace_ms` after its submission.
-    `has_faces` says whether face enhancement can be served now.
+    `has_faces` says whether face enhancement can be served now. Results are kept `retention_days`
+    at most; a job keeps what holds when it is submitted.
     """
 
     kv: KeyValue
@@ -110,6 +113,7 @@ class Submissions:
     new_job_id: Callable[[int], UUID]
     max_source_pixels: int
     dispatch_grace_ms: int
+    retention_days: int
 
     def submit(self, order: Order) -> Accepted:
         """Fetch, probe, price, keep and commit; then hint that work is waiting.
@@ -120,6 +124,7 @@ class Submissions:
         replay = self._replay(order)
         if replay is not None:
             return Accepted(replay, is_replay=True, credits_left=balance.spendable)
+        days_kept(order.retention_days, most=self.retention_days)  # before anything is fetched
         check_in_flight(account, balance)
         with self.fetches.taken(account.id):
             data = self.sources.fetch(order.source_url)
@@ -159,6 +164,7 @@ class Submissions:
             source=source,
             price_credits=terms.price_credits,
             webhook=order.webhook,
+            retention_days=days_kept(order.retention_days, most=self.retention_days),
             created_at_ms=now_ms,
         )
 
