@@ -3,6 +3,7 @@
 import io
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from jobs.ids import system_clock
 from jobs.links import Links
 from jobs.outbound import Outbound
 from jobs.services import Services
+from jobs.ticker import Ticker, in_a_thread
 from storage.folder import FolderObjects
 from storage.kv import Key, KeyValue
 from storage.objects import Objects
@@ -125,6 +127,8 @@ def running(
     works_on: Callable[[str], str | None] = lambda _: None,
     metrics_token: str | None = None,
     payments: Payments | None = None,
+    ticker: Ticker = in_a_thread,
+    seconds: Callable[[], float] = time.monotonic,
 ) -> Iterator[Running]:
     """Serve the web app from `folder` on a free port; nothing works on the jobs but the test."""
     store = kv or SqliteKeyValue(folder / "store.sqlite", clock=clock)
@@ -149,6 +153,8 @@ def running(
             plans=plans,
             works_on=works_on,
             payments=payments,
+            ticker=ticker,
+            seconds=seconds,
         )
         with (
             served(create_app(services, metrics_token=metrics_token), listener),
