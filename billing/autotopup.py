@@ -18,9 +18,11 @@ from typing import Any, NamedTuple
 
 from billing.accounts import find_account
 from billing.errors import CardMissing, PaymentsUnavailable
-from billing.payments import Payments, charged
+from billing.payments import Payments
 from billing.purchases import Purchase, find_purchase, first_puts, ordered
-from billing.stripe_client import ChargeDeclined, Payment
+from billing.settlement import charged
+from billing.stripe_client import ChargeDeclined
+from billing.stripe_objects import Payment
 from storage.kv import Change, Conflict, Due, Item, Key, KeyValue, Put, Unavailable
 from storage.record import Record
 
@@ -79,9 +81,9 @@ class AutoTopUps:
     def set_up(self, account_id: str, *, threshold: int, pack_id: str) -> AutoTopUp:
         """Have a pack bought when the balance is below a threshold; what is under way goes on.
 
-        Raises `PackUnknown`, and `CardMissing` if the account has no saved card.
+        Raises `PackUnknown`, for a subscription too, and `CardMissing` if there is no saved card.
         """
-        self.payments.packs.named(pack_id)
+        self.payments.packs.single(pack_id)
         if self.payments.stripe.card_of(self.payments.customer(account_id)) is None:
             raise CardMissing
         said = {"threshold": threshold, "pack_id": pack_id}
@@ -107,14 +109,14 @@ class AutoTopUps:
         _, balance = find_account(self.kv, setting.account_id)
         is_below = balance.available + balance.promo < setting.threshold
         pack = self.payments.packs.packs.get(setting.pack_id)
-        if pack is None:
+        if pack is None or pack.every is not None:
             self._fail(kept, f"the pack {setting.pack_id} is not sold any more")
         elif setting.state is State.ARMED and is_below and not balance.owed:
             purchase = ordered(
                 setting.account_id,
                 setting.pack_id,
                 pack,
-                purchase_id=self.payments.new_id(),
+                purchase_id=self.payments.new_id("pur"),
                 now_ms=self.clock(),
                 is_automatic=True,
             )
@@ -140,7 +142,7 @@ class AutoTopUps:
             self._fail(kept, "its purchase is missing")
         elif order.purchase.is_paid:  # an event was faster
             self._write(kept, state=State.RESTING)
-        elif self.clock() - kept.setting.crossed_at_ms > GIVE_UP_AFTER_MS:
+        elif self._is_over(kept.setting):
             self._fail(kept, "Stripe could not be reached for a day")
         else:
             self._charge(kept, order.purchase)
@@ -158,7 +160,7 @@ class AutoTopUps:
 
     def _payment(self, kept: Kept, purchase: Purchase) -> Payment | None:
         """The payment for a purchase; None if the card must be chosen first."""
-        setting, stripe = kept.setting, self.payments.stripe
+        setting, stripe = kept.setting, self.payments.stripe.hurried
         if setting.payment is not None:
             return stripe.payment(setting.payment)
         customer_id = self.payments.customer(purchase.account_id)
@@ -174,7 +176,8 @@ class AutoTopUps:
         if payment is None:
             return
         if payment.status == "succeeded":
-            if self.payments.settle(purchase.id, charged(payment), source=payment.id) is None:
+            fact = charged(payment)
+            if self.payments.settlement.settle(purchase.id, fact, source=payment.id) is None:
                 self._fail(kept, "what was paid is not what was ordered")
             else:
                 self._write(kept, state=State.RESTING)
@@ -185,10 +188,14 @@ class AutoTopUps:
 
     def _resumed(self, old: AutoTopUp) -> dict[str, Any]:
         """How an earlier setting goes on: a charge that may be under way is not made twice."""
-        is_over = self.clock() - old.crossed_at_ms > GIVE_UP_AFTER_MS
-        if old.state is State.FAILED or old.purchase_id is None or is_over:
+        if old.state is State.FAILED or old.purchase_id is None or self._is_over(old):
             return _armed()
         return {"state": State.CHARGING if old.state is State.OFF else old.state}
+
+    def _is_over(self, setting: AutoTopUp) -> bool:
+        """Whether it is too late to ask for a charge; one that has been made is waited for."""
+        is_late = self.clock() - setting.crossed_at_ms > GIVE_UP_AFTER_MS
+        return is_late and setting.payment is None
 
     def _fail(self, kept: Kept, problem: str) -> None:
         log.error("automatic top-up of %s is off: %s", kept.setting.account_id, problem)

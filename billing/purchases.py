@@ -92,7 +92,8 @@ class Purchase(Record):
     """What was ordered, what is known of the payment, and what of it the ledger knows.
 
     `stands_for` is how many credits it has brought the account until now, after `moves` movements.
-    `is_automatic` ones are charged without a customer who looks on.
+    `is_automatic` ones are charged without a customer who looks on; one with a `subscription_id` is
+    an invoice of that subscription, and has the invoice's id.
     """
 
     id: str
@@ -103,6 +104,7 @@ class Purchase(Record):
     currency: str
     created_at_ms: int
     is_automatic: bool = False
+    subscription_id: str | None = None
     session_id: str | None = None
     payment: str | None = None
     is_paid: bool = False

@@ -1,19 +1,29 @@
 """Stripe's API, as far as it is used: sessions, customers, cards, payments, and signed events.
 
-Answers are read member by member into our own types, whatever version of the API they are of.
 Neither the key nor what Stripe says about it gets into an error or a log.
 """
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property, partial
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from billing.errors import EventForged, PaymentsOff, PaymentsUnavailable
 from billing.purchases import Purchase
+from billing.stripe_objects import (
+    PURCHASE,
+    SUBSCRIPTION,
+    Charge,
+    Dispute,
+    Event,
+    Invoice,
+    Payment,
+    Session,
+)
+from billing.subscriptions import Subscription
 
 if TYPE_CHECKING:  # it takes 0.3 s to import, so that happens when it is first needed
     from stripe import StripeClient
@@ -23,79 +33,13 @@ log = logging.getLogger(__name__)
 TOLERANCE_S = 300
 """How old an event's signature may be."""
 
-MAX_SESSIONS = 10_000
-"""How many sessions a reconciliation reads."""
+MAX_LISTED = 10_000
+"""How many objects of a kind a reconciliation reads."""
 
 _PAGE = 100
 _RETRIES = 2
 _CONNECT_S, _READ_S = 5.0, 20.0
-PURCHASE = "enlarger_purchase"
-"""The member of Stripe's metadata that names our purchase."""
-
-
-class _Seen(BaseModel):
-    """One of Stripe's objects; most of its members are of no interest here."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
-
-    id: str
-    metadata: Mapping[str, str] | None = None
-
-    @property
-    def purchase_id(self) -> str | None:
-        """The purchase that it was made for, if we made it."""
-        return (self.metadata or {}).get(PURCHASE)
-
-
-class Session(_Seen):
-    """A Checkout Session. `url` is where the customer pays, as long as that can be done."""
-
-    url: str | None = None
-    payment_status: str = "unpaid"
-    amount_total: int | None = None
-    currency: str | None = None
-    payment_intent: str | None = None
-    created: int = 0
-
-
-class Charge(_Seen):
-    """A charge, with what of it was given back until now, in all."""
-
-    amount_refunded: int
-    currency: str
-    payment_intent: str | None = None
-
-
-class Dispute(_Seen):
-    """A customer's bank wants money back."""
-
-    amount: int
-    currency: str
-    status: str
-    payment_intent: str | None = None
-
-
-class Payment(_Seen):
-    """A payment intent."""
-
-    status: str
-    amount_received: int = 0
-    currency: str
-
-
-class Event(BaseModel):
-    """What has happened, and to which object, not looked at yet."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
-
-    class Data(BaseModel):
-        """Where the object is."""
-
-        object: dict[str, Any]
-
-    id: str = Field(max_length=255)
-    type: str = Field(max_length=255)
-    data: Data
+_HURRIED_CONNECT_S, _HURRIED_READ_S = 3.0, 7.0
 
 
 class ChargeDeclined(Exception):
@@ -105,10 +49,28 @@ class ChargeDeclined(Exception):
 class Stripe:
     """A client of Stripe. Its methods raise `PaymentsUnavailable` when no answer can be had."""
 
-    def __init__(self, key: str, *, webhook_secret: str | None, api: str | None = None) -> None:
+    def __init__(
+        self,
+        key: str,
+        *,
+        webhook_secret: str | None,
+        api: str | None = None,
+        is_hurried: bool = False,
+    ) -> None:
         self._key = key
         self._webhook_secret = webhook_secret
         self._api = api
+        self._is_hurried = is_hurried
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the key moves real money, not a test's."""
+        return "_live_" in self._key
+
+    @cached_property
+    def hurried(self) -> "Stripe":
+        """The same for those who come again by themselves: it gives up after seconds."""
+        return Stripe(self._key, webhook_secret=None, api=self._api, is_hurried=True)
 
     def create_customer(self, account_id: str, *, name: str) -> str:
         """The id of the account's customer; a repeated request makes no second one."""
@@ -131,32 +93,46 @@ class Stripe:
         saves_card: bool,
     ) -> Session:
         """A page where the purchase is paid; one for each purchase, however often it is asked."""
-        metadata = {PURCHASE: purchase.id}
-        product = {"name": name}
-        price: Any = {
-            "currency": purchase.currency,
-            "unit_amount": purchase.amount_minor,
-            "product_data": product,
-        }
-        intent: Any = {"metadata": metadata}
+        intent: Any = {"metadata": {PURCHASE: purchase.id}}
         if saves_card:
             intent["setup_future_usage"] = "off_session"
-        made = self._asked(
-            lambda client: client.v1.checkout.sessions.create(
-                {
-                    "mode": "payment",
-                    "line_items": [{"quantity": 1, "price_data": price}],
-                    "client_reference_id": purchase.id,
-                    "metadata": metadata,
-                    "payment_intent_data": intent,
-                    "customer": customer_id,
-                    "success_url": success_url,
-                    "cancel_url": cancel_url,
-                },
-                {"idempotency_key": f"session-{purchase.id}"},
-            )
+        return self._session(
+            {
+                "mode": "payment",
+                "line_items": [{"quantity": 1, "price_data": _price(purchase, name=name)}],
+                "client_reference_id": purchase.id,
+                "metadata": {PURCHASE: purchase.id},
+                "payment_intent_data": intent,
+                "customer": customer_id,
+                "success_url": success_url,
+                "cancel_url": cancel_url,
+            }
         )
-        return Session.model_validate(made)
+
+    def create_subscription_session(
+        self,
+        subscription: Subscription,
+        *,
+        name: str,
+        customer_id: str,
+        success_url: str,
+        cancel_url: str,
+    ) -> Session:
+        """A page where the subscription begins; one for each, however often it is asked."""
+        metadata = {SUBSCRIPTION: subscription.id}
+        price = _price(subscription, name=name) | {"recurring": {"interval": subscription.every}}
+        return self._session(
+            {
+                "mode": "subscription",
+                "line_items": [{"quantity": 1, "price_data": price}],
+                "client_reference_id": subscription.id,
+                "metadata": metadata,
+                "subscription_data": {"metadata": metadata},  # its invoices repeat it
+                "customer": customer_id,
+                "success_url": success_url,
+                "cancel_url": cancel_url,
+            }
+        )
 
     def create_portal(self, customer_id: str, *, return_url: str) -> str:
         """The address where a customer sees their cards and receipts, for a short while."""
@@ -205,16 +181,52 @@ class Stripe:
             return None
         return Payment.model_validate(found)
 
+    def invoice_of(self, payment_id: str) -> Invoice | None:
+        """The invoice that a payment intent has paid; None if it has paid none."""
+        wanted: Any = {
+            "payment": {"type": "payment_intent", "payment_intent": payment_id},
+            "expand": ["data.invoice"],
+            "limit": 1,
+        }
+        found = self._asked(lambda client: client.v1.invoice_payments.list(wanted))
+        return next((Invoice.model_validate(each["invoice"]) for each in found["data"]), None)
+
     def sessions(self, *, since_s: int) -> Iterator[Session]:
-        """The sessions made since then, newest first, up to `MAX_SESSIONS`."""
-        after: str | None = None
-        for _ in range(MAX_SESSIONS // _PAGE):
-            page = self._asked(partial(_page_of_sessions, since_s=since_s, after=after))
-            yield from map(Session.model_validate, page["data"])
-            if not page["has_more"]:
-                return
-            after = page["data"][-1]["id"]
-        log.error("there are more than %d sessions; the older ones were not read", MAX_SESSIONS)
+        """The sessions made since then, newest first."""
+        found = self._listed("sessions", lambda client: client.v1.checkout.sessions.list, since_s)
+        yield from map(Session.model_validate, found)
+
+    def paid_invoices(self, *, since_s: int) -> Iterator[Invoice]:
+        """The invoices made since then that are paid, newest first."""
+        found = self._listed(
+            "invoices", lambda client: client.v1.invoices.list, since_s, status="paid"
+        )
+        yield from map(Invoice.model_validate, found)
+
+    def refunded_charges(self, *, since_s: int) -> Iterator[Charge]:
+        """The charges of which something was given back since then; one may come repeatedly."""
+        found = self._listed(
+            "refunds", lambda client: client.v1.refunds.list, since_s, expand=["data.charge"]
+        )
+        for refund in found:
+            if refund["charge"] is not None:
+                yield Charge.model_validate(refund["charge"])
+
+    def disputes(self, *, since_s: int) -> Iterator[Dispute]:
+        """The disputes begun since then, newest first."""
+        found = self._listed("disputes", lambda client: client.v1.disputes.list, since_s)
+        yield from map(Dispute.model_validate, found)
+
+    def undelivered(self, *, since_s: int, types: tuple[str, ...]) -> Iterator[Event]:
+        """The events since then that some endpoint has not taken yet. Stripe keeps 30 days."""
+        found = self._listed(
+            "events",
+            lambda client: client.v1.events.list,
+            since_s,
+            delivery_success=False,
+            types=list(types),
+        )
+        yield from map(Event.model_validate, found)
 
     def event(self, body: bytes, signature: str | None) -> Event:
         """The event in a body that Stripe has signed; `EventForged` if it has not, or long ago."""
@@ -230,6 +242,28 @@ class Stripe:
             raise EventForged from None
         except (ValidationError, ValueError, RecursionError):
             raise EventForged("This is not an event of Stripe's") from None
+
+    def _session(self, wanted: Any) -> Session:
+        # In another currency than we ask for, nobody could tell whether the amount is right.
+        wanted |= {"adaptive_pricing": {"enabled": False}}
+        key = f"session-{wanted['client_reference_id']}"
+        made = self._asked(
+            lambda client: client.v1.checkout.sessions.create(wanted, {"idempotency_key": key})
+        )
+        return Session.model_validate(made)
+
+    def _listed(
+        self, what: str, listing: Callable[["StripeClient"], Any], since_s: int, **wanted: Any
+    ) -> Iterator[dict[str, Any]]:
+        """What was made since then, newest first, up to `MAX_LISTED`."""
+        wanted |= {"created": {"gte": since_s}, "limit": _PAGE}
+        for _ in range(MAX_LISTED // _PAGE):
+            page = self._asked(lambda client: listing(client)(wanted))
+            yield from page["data"]
+            if not page["has_more"]:
+                return
+            wanted["starting_after"] = page["data"][-1]["id"]
+        log.error("there are more than %d %s; the older ones were not read", MAX_LISTED, what)
 
     def _asked(self, ask: Callable[["StripeClient"], Any]) -> dict[str, Any]:
         import stripe
@@ -256,17 +290,23 @@ class Stripe:
     def _client(self) -> "StripeClient":
         import stripe
 
+        patience = _CONNECT_S, _READ_S
+        if self._is_hurried:
+            patience = _HURRIED_CONNECT_S, _HURRIED_READ_S
         return stripe.StripeClient(
             self._key,
             base_addresses={"api": self._api} if self._api else None,
-            max_network_retries=_RETRIES,
-            http_client=stripe.RequestsClient(timeout=(_CONNECT_S, _READ_S)),
+            max_network_retries=0 if self._is_hurried else _RETRIES,
+            http_client=stripe.RequestsClient(timeout=patience),
         )
 
 
-def _page_of_sessions(client: "StripeClient", *, since_s: int, after: str | None) -> Any:
-    wanted: Any = {"created": {"gte": since_s}, "limit": _PAGE}
-    return client.v1.checkout.sessions.list(wanted | ({"starting_after": after} if after else {}))
+def _price(order: Purchase | Subscription, *, name: str) -> Any:
+    return {
+        "currency": order.currency,
+        "unit_amount": order.amount_minor,
+        "product_data": {"name": name},
+    }
 
 
 class _Missing(PaymentsUnavailable):

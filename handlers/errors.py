@@ -31,6 +31,8 @@ from billing.errors import OutputTooLarge as PricedOutputTooLarge
 from handlers.auth import AuthorizationInvalid, AuthorizationMissing, KeyMissing
 from inference.errors import ImageError, OutputTooLarge
 from jobs.errors import (
+    DeliveryOver,
+    DeliveryUnknown,
     EventIdInvalid,
     IdempotencyKeyInvalid,
     IdempotencyMismatch,
@@ -41,6 +43,7 @@ from jobs.errors import (
     ModelUnavailable,
     ResultMissing,
     RetentionTooLong,
+    SecretRotating,
     TooManyAtOnce,
     UploadRefused,
     WaitInvalid,
@@ -103,6 +106,9 @@ REFUSALS: dict[type[Exception], Refusal] = {
     JobForeign: Refusal(404, 403, "FORBIDDEN", "Job not found"),
     JobUnknown: Refusal(404, 404, "TASK_NOT_FOUND", "Job not found", "Task not found"),
     JobFinished: Refusal(409, 409, "TASK_FINISHED"),
+    DeliveryUnknown: Refusal(404, 404, "DELIVERY_NOT_FOUND"),
+    DeliveryOver: Refusal(409, 409, "TASK_FINISHED"),
+    SecretRotating: Refusal(409, 409, "SECRET_ROTATING"),
     IdempotencyKeyInvalid: Refusal(400, 400, "INVALID_IDEMPOTENCY_KEY"),
     IdempotencyMismatch: Refusal(409, 422, "IDEMPOTENCY_KEY_REUSED"),
     ModelUnavailable: Refusal(503, 503, "SERVICE_UNAVAILABLE"),

@@ -86,6 +86,9 @@ class Settings(BaseModel):
     lease_s: float = Field(default=30.0, ge=1, le=3600)
     """How long a silent worker keeps a job."""
 
+    retention_days: int = Field(default=90, ge=0, le=90)
+    """How many days results are kept, unless a request says fewer; 0 is an hour."""
+
     max_source_megapixels: int = Field(default=100, ge=1, le=1000)
     """The largest picture taken in."""
 
@@ -245,6 +248,16 @@ class Settings(BaseModel):
         except (OSError, ValueError) as error:
             raise ValueError(f"cannot read {value}: {error}") from error
         return {info.field_name: loaded} if info.field_name in ("plans", "packs") else loaded
+
+    @field_validator("packs")
+    @classmethod
+    def _of_known_plans(cls, packs: Packs, info: ValidationInfo) -> Packs:
+        plans: Plans | None = info.data.get("plans")  # absent if they cannot be read
+        sold = {pack.plan for pack in packs.packs.values() if pack.plan is not None}
+        unknown = sorted(sold - plans.plans.keys()) if plans else []
+        if unknown:
+            raise ValueError(f"there is no plan {', '.join(unknown)} in {PREFIX}PLANS")
+        return packs
 
     @field_validator("store_url", "objects_url")
     @classmethod

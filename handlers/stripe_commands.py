@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from billing.errors import PaymentsOff
-from billing.payments import Reconciled
+from billing.reconciliation import Reconciled
 from handlers.settings import Settings
 from handlers.stores import Data, Stores
 from handlers.wiring import payments_over
 from jobs.ids import iso_utc, system_clock
 
 DAY_MS = 24 * 60 * 60 * 1000
-_ROW = "{:<24}  {:<66}  {:>12}  {:<28}  {}"
+_ROW = "{:<24}  {:<8}  {:<66}  {:>20}  {:<29}  {}"
 
 
 def add_stripe(cli: typer.Typer, stores: Stores) -> None:
@@ -40,30 +40,26 @@ class StripeCommands:
         days: Annotated[int, typer.Option(min=1, max=90, help="How far back.")] = 3,
         data: Data = None,
     ) -> None:
-        """Credit what was paid at Stripe and is not in the ledger; exit 1 if something cannot be
-        put right."""
+        """Take in what Stripe knows and the ledger does not: payments, invoices, refunds, disputes
+        and events that did not arrive; exit 1 if something cannot be put right."""
         settings: Settings = self.stores.settings(data)
         with self.stores.opened(settings, may_create=False) as kv:
             payments = payments_over(kv, settings)
             if payments is None:
                 raise PaymentsOff("ENLARGER_STRIPE_KEY is not set")
-            typer.echo(_ROW.format("created", "session", "amount", "purchase", "outcome"))
+            typer.echo(_ROW.format("created", "what", "id", "amount", "order", "outcome"))
             rows = 0
             wrong = 0
-            for row in payments.reconcile(since_ms=system_clock() - days * DAY_MS):
+            since_ms = system_clock() - days * DAY_MS
+            for row in payments.reconciliation().run(since_ms=since_ms):
                 typer.echo(_shown(row))
                 rows, wrong = rows + 1, wrong + (not row.is_well)
-        typer.echo(f"{rows} sessions in {days} days, {wrong} that could not be put right")
+        typer.echo(f"{rows} looked at, {wrong} that could not be put right")
         if wrong:
             raise typer.Exit(1)
 
 
 def _shown(row: Reconciled) -> str:
-    session = row.session
-    return _ROW.format(
-        iso_utc(session.created * 1000),
-        session.id,
-        f"{session.amount_total} {session.currency}",
-        row.purchase.id if row.purchase else "none",
-        row.outcome,
-    )
+    order = row.order.id if row.order else "none"
+    created = iso_utc(row.created_s * 1000)
+    return _ROW.format(created, row.what, row.id, row.amount, order, row.outcome)

@@ -96,7 +96,7 @@ def payments_over(kv: KeyValue, settings: Settings) -> Payments | None:
         webhook_secret=settings.stripe_webhook_secret,
         api=settings.stripe_api,
     )
-    return Payments(kv, stripe, clock=system_clock, packs=settings.packs)
+    return Payments(kv, stripe, clock=system_clock, packs=settings.packs, plans=settings.plans)
 
 
 def wired(
@@ -131,5 +131,6 @@ def wired(
         dispatch_grace_ms=dispatch_grace_ms,
         rehint_ms=rehint_ms,
         lease_ms=int(settings.lease_s * 1000),
+        retention_days=settings.retention_days,
         webhook_hmac_key=settings.webhook_hmac_key,
     )

@@ -25,7 +25,9 @@ MAX_PER_QUEUE = 200
 """What one sweep takes from a queue: it stays short, and the next one goes on."""
 
 MAX_CHARGES = 10
-"""How many cards one sweep charges: each takes seconds."""
+CHARGING_MS = 5_000
+"""How many cards one sweep charges, and when it begins with no more of them: each takes seconds,
+and when whoever takes the payments hangs, the rest of the sweep must not wait for it."""
 
 MAX_ROUNDS = 50
 
@@ -58,7 +60,7 @@ class Sweeper:
         self.tidy()
         if self.auto_topups is not None:
             self._each(LOOKS, self.auto_topups.look)
-            self._each(CHARGES, self.auto_topups.charge, limit=MAX_CHARGES)
+            self._charge(self.auto_topups)
 
     def tidy_all(self) -> None:
         """Delete what is past its time until nothing is left of it, or for `MAX_ROUNDS`."""
@@ -73,6 +75,15 @@ class Sweeper:
         uploads = self._each(UPLOADS_QUEUE, self.uploads.forget)
         promotions = self._each(PROMOTIONS, self._expire)
         return files + uploads + promotions + self.kv.purge(limit=MAX_PER_QUEUE)
+
+    def _charge(self, auto_topups: AutoTopUps) -> None:
+        until_ms = self.clock() + CHARGING_MS
+
+        def charged(item: Item) -> None:
+            if self.clock() < until_ms:
+                auto_topups.charge(item)
+
+        self._each(CHARGES, charged, limit=MAX_CHARGES)
 
     def _expire(self, item: Item) -> None:
         expire(self.kv, item, now_ms=self.clock())

@@ -135,6 +135,66 @@ MUTANTS = (
         "if self.is_paid else 0",
         "if True else 0",
     ),
+    Mutant(
+        "an invoice is credited by its event, not by its id",
+        "billing/settlement.py",
+        "return self.invoice(Invoice.model_validate(said), source=event.id)",
+        'return self.invoice(Invoice.model_validate(said | {"id": event.id}), source=event.id)',
+    ),
+    Mutant(
+        "a subscription's session is credited besides its invoice",
+        "billing/settlement.py",
+        "            return self._heard(session.subscription_id, heard, source=source)",
+        """            self._heard(session.subscription_id, heard, source=source)
+            details = {"metadata": session.metadata, "subscription": session.subscription}
+            said = {
+                "id": session.id,
+                "amount_paid": session.amount_total,
+                "currency": session.currency,
+                "parent": {"subscription_details": details},
+            }
+            return self.invoice(Invoice.model_validate(said), source=source)""",
+    ),
+    Mutant(
+        "the refund of an invoice is nobody's",
+        "billing/settlement.py",
+        "invoice = self.stripe.invoice_of(payment_id)",
+        "invoice = None",
+    ),
+    Mutant(
+        "what an invoice comes to counts, not what was paid of it",
+        "billing/settlement.py",
+        "Paid(invoice.amount_paid, invoice.currency",
+        "Paid(purchase.amount_minor, invoice.currency",
+    ),
+    Mutant(
+        "a subscription that has ended begins again",
+        "billing/subscriptions.py",
+        "subscription.has_ended or heard.has_ended",
+        "heard.has_ended",
+    ),
+    Mutant(
+        "the end of one subscription takes the plan of another",
+        "billing/subscriptions.py",
+        "for s in (changed, *others) if",
+        "for s in (changed,) if",
+    ),
+    Mutant(
+        "the other subscriptions are read before the account",
+        "billing/subscriptions.py",
+        """    item = kv.get(account_key(changed.account_id))
+    if item is None:
+        raise AccountUnknown(f"No such account: {changed.account_id}")
+    account = Account.model_validate(item.value)
+    others = [o for o in subscriptions_of(kv, account.id) if o.id != changed.id]
+""",
+        """    others = [o for o in subscriptions_of(kv, changed.account_id) if o.id != changed.id]
+    item = kv.get(account_key(changed.account_id))
+    if item is None:
+        raise AccountUnknown(f"No such account: {changed.account_id}")
+    account = Account.model_validate(item.value)
+""",
+    ),
 )
 
 

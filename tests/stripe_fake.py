@@ -1,27 +1,17 @@
-"""A small Stripe on loopback: customers, sessions, cards and payments, and the events of them.
-
-It keeps what Stripe keeps, repeats its answer to an Idempotency-Key, and shapes objects and events
-as Stripe does; of their members it has those that are used.
-"""
+"""A small Stripe on loopback, and what its customers and their banks do: each answers with the
+event that follows."""
 
 import json
-import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import count
-from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from stripe import WebhookSignature
 
-KEY = "sk_test_4eC39HqLyjWDarjtT1zdp7dc"
-WEBHOOK_SECRET = "whsec_test_secret_of_the_fake"
-NOW_S = 1_800_000_000
+from tests.stripe_api import KEY, MONTH_S, NOW_S, Object, StripeApi
 
-Object = dict[str, Any]
+__all__ = ["KEY", "NOW_S", "WEBHOOK_SECRET", "Object", "Signed", "StripeFake", "signed"]
+
+WEBHOOK_SECRET = "whsec_test_secret_of_the_fake"
 
 
 class Signed(NamedTuple):
@@ -43,37 +33,20 @@ def signed(event: Object, *, at_s: int | None = None, secret: str = WEBHOOK_SECR
     )
 
 
-class Refusal(Exception):
-    """An answer that is no success."""
-
-    def __init__(self, status: int, **error: str) -> None:
-        super().__init__(error)
-        self.status = status
-        self.error = error
-
-
 @dataclass
-class StripeFake:
-    """The state. `declines` is the code with which the next charges of cards are declined."""
-
-    url: str = ""
-    declines: str | None = None
-    payment_status: str = "succeeded"
-    fails_with: int | None = None
-    now_s: int = NOW_S
-    requests: list[tuple[str, str, Object]] = field(default_factory=list)
-    objects: dict[str, Object] = field(default_factory=dict)
-    _repeated: dict[str, tuple[int, Object]] = field(default_factory=dict)
-    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
-    _turn: threading.Lock = field(default_factory=threading.Lock)
-
-    # What customers and their banks do; each answers with the event that follows.
+class StripeFake(StripeApi):
+    """Stripe, its customers and their banks."""
 
     def pay(
         self, session_id: str, *, is_delayed: bool = False, amount: int | None = None
     ) -> Object:
-        """A customer pays; with a delayed method the money comes with `arrive`."""
+        """A customer pays; with a delayed method the money comes with `arrive`.
+
+        Of a subscription it is the first invoice, whose own event is `billed`.
+        """
         session = self.objects[session_id]
+        if session["mode"] == "subscription":
+            return self._subscribe(session)
         intent = self._intent(
             session["amount_total"], session["currency"], session["_intent"].get("metadata", {})
         )
@@ -99,6 +72,7 @@ class StripeFake:
         charge = self.charge_of(session_id)
         charge["amount_refunded"] += amount
         charge["refunded"] = charge["amount_refunded"] == charge["amount"]
+        self._made("re", object="refund", amount=amount, charge=charge["id"], status="succeeded")
         return self.event("charge.refunded", charge)
 
     def dispute(self, session_id: str, amount: int, *, status: str = "needs_response") -> Object:
@@ -121,219 +95,81 @@ class StripeFake:
         return self.event(f"charge.dispute.{kind}", self.objects[dispute_id])
 
     def charge_of(self, session_id: str) -> Object:
-        """The charge that a session, or a payment intent, has come to."""
+        """The charge that a session, an invoice or a payment intent has come to."""
         found = self.objects[session_id]
-        intent = self.objects[found.get("payment_intent") or session_id]
+        paid = found.get("payment_intent") or found.get("_payment_intent") or session_id
+        intent = self.objects[paid]
         return self.objects[intent["latest_charge"]]
-
-    def event(self, kind: str, about: Object) -> Object:
-        """An event about an object as it is now."""
-        shown = json.loads(json.dumps(_shown(about)))
-        return {
-            "id": f"evt_{next(self._numbers):016}",
-            "object": "event",
-            "api_version": "2026-10-28.endive",
-            "created": self.now_s,
-            "livemode": False,
-            "type": kind,
-            "data": {"object": shown},
-        }
-
-    def all_of(self, kind: str) -> list[Object]:
-        """Every object of a kind, the oldest first."""
-        return [each for each in self.objects.values() if each["object"] == kind]
-
-    # What the API does.
-
-    def answer(
-        self, method: str, path: str, said: Object, *, key: str | None
-    ) -> tuple[int, Object]:
-        """The status and the body; the same again for the same Idempotency-Key."""
-        with self._turn:
-            self.requests.append((method, path, said))
-            if self.fails_with is not None:
-                return self.fails_with, {"error": {"type": "api_error", "message": f"No: {KEY}"}}
-            if key is not None and key in self._repeated:
-                return self._repeated[key]
-            try:
-                answer = 200, _shown(self._done(method, path, said))
-            except Refusal as refusal:
-                answer = refusal.status, {"error": refusal.error}
-            if key is not None:
-                self._repeated[key] = answer
-            return answer
-
-    def _done(self, method: str, path: str, said: Object) -> Object:
-        match method, path.split("/")[2:]:
-            case "POST", ["customers"]:
-                return self._made("cus", object="customer", **said)
-            case "POST", ["checkout", "sessions"]:
-                return self._session(said)
-            case "GET", ["checkout", "sessions"]:
-                since = int(said.get("created", {}).get("gte", 0))
-                made = [s for s in self.all_of("checkout.session") if s["created"] >= since]
-                return _page([_shown(each) for each in reversed(made)], said)
-            case "POST", ["billing_portal", "sessions"]:
-                self._needed(said["customer"])
-                return self._made(
-                    "bps", object="billing_portal.session", url=f"{self.url}/portal", **said
-                )
-            case "GET", ["customers", customer, "payment_methods"]:
-                cards = [c for c in self.all_of("payment_method") if c["customer"] == customer]
-                return _page(cards[::-1], said)
-            case "POST", ["payment_intents"]:
-                return self._charged(said)
-            case "GET", ["payment_intents", intent]:
-                return self._needed(intent)
-        raise Refusal(404, type="invalid_request_error", message=f"Unrecognized URL {path}")
-
-    def _session(self, said: Object) -> Object:
-        self._needed(said["customer"])
-        lines = said["line_items"].values()
-        prices = [line["price_data"] for line in lines]
-        session = self._made(
-            "cs_test",
-            object="checkout.session",
-            status="open",
-            payment_status="unpaid",
-            payment_intent=None,
-            amount_total=sum(int(price["unit_amount"]) for price in prices),
-            currency=prices[0]["currency"],
-            customer=said["customer"],
-            client_reference_id=said.get("client_reference_id"),
-            metadata=said.get("metadata", {}),
-            success_url=said["success_url"],
-            cancel_url=said["cancel_url"],
-            _intent=said.get("payment_intent_data", {}),
-        )
-        session["url"] = f"{self.url}/pay/{session['id']}"
-        return session
-
-    def _charged(self, said: Object) -> Object:
-        self._needed(said["payment_method"])
-        intent = self._intent(int(said["amount"]), said["currency"], said.get("metadata", {}))
-        if self.declines is not None:
-            raise Refusal(
-                402, type="card_error", code=self.declines, message="Your card was declined."
-            )
-        if self.payment_status == "succeeded":
-            self._succeed(intent)
-        else:
-            intent["status"] = self.payment_status
-        return intent
-
-    def _intent(self, amount: int, currency: str, metadata: Object) -> Object:
-        return self._made(
-            "pi",
-            object="payment_intent",
-            amount=amount,
-            amount_received=0,
-            currency=currency,
-            status="requires_payment_method",
-            metadata=metadata,
-            latest_charge=None,
-        )
-
-    def _succeed(self, intent: Object) -> None:
-        charge = self._made(
-            "ch",
-            object="charge",
-            amount=intent["amount"],
-            amount_refunded=0,
-            refunded=False,
-            currency=intent["currency"],
-            payment_intent=intent["id"],
-            metadata=intent["metadata"],
-        )
-        intent |= {
-            "status": "succeeded",
-            "amount_received": intent["amount"],
-            "latest_charge": charge["id"],
-        }
 
     def succeed(self, intent_id: str) -> Object:
         """A payment that was under way goes through."""
         self._succeed(self.objects[intent_id])
         return self.event("payment_intent.succeeded", self.objects[intent_id])
 
-    def _needed(self, object_id: str) -> Object:
-        if object_id not in self.objects:
-            raise Refusal(404, type="invalid_request_error", code="resource_missing", message="No")
-        return self.objects[object_id]
+    def billed(self, invoice_id: str) -> Object:
+        """An invoice is paid."""
+        return self.event("invoice.paid", self.objects[invoice_id])
 
-    def _made(self, prefix: str, **members: Any) -> Object:
-        made = {"id": f"{prefix}_{next(self._numbers):016}", "created": self.now_s, **members}
-        self.objects[made["id"]] = made
-        return made
+    def renew(self, subscription_id: str, *, amount: int | None = None) -> Object:
+        """Another month of a subscription is paid; for `amount`, if it is another."""
+        return self.billed(self._bill(self.objects[subscription_id], amount=amount)["id"])
 
-    @contextmanager
-    def serving(self) -> Iterator["StripeFake"]:
-        """Serve until the block ends."""
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield self
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
+    def cancel(self, subscription_id: str) -> Object:
+        """A subscription ends."""
+        self.objects[subscription_id]["status"] = "canceled"
+        return self.event("customer.subscription.deleted", self.objects[subscription_id])
 
+    def _subscribe(self, session: Object) -> Object:
+        subscription = self._made(
+            "sub",
+            object="subscription",
+            status="active",
+            customer=session["customer"],
+            metadata=session["_subscription"].get("metadata", {}),
+            _price=session["_price"],
+        )
+        invoice = self._bill(subscription)
+        session |= {
+            "status": "complete",
+            "payment_status": "paid",
+            "subscription": subscription["id"],
+            "invoice": invoice["id"],
+        }
+        return self.event("checkout.session.completed", session)
 
-def _handler(fake: StripeFake) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer("GET", urlsplit(self.path).query)
-
-        def do_POST(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            self._answer("POST", self.rfile.read(length).decode())
-
-        def _answer(self, method: str, form: str) -> None:
-            if self.headers["Authorization"] != f"Bearer {KEY}":
-                message = f"Invalid API Key provided: {self.headers['Authorization']}"
-                status, answer = 401, {"error": {"type": "invalid_request", "message": message}}
-            else:
-                status, answer = fake.answer(
-                    method,
-                    urlsplit(self.path).path,
-                    _parsed(form),
-                    key=self.headers["Idempotency-Key"],
-                )
-            body = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Request-Id", "req_fake")
-            self.send_header("Stripe-Should-Retry", "false")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    return Handler
-
-
-def _parsed(form: str) -> Object:
-    """A form whose names nest, `a[b][0]=c`, as objects all the way down."""
-    said: Object = {}
-    for name, value in parse_qsl(form, keep_blank_values=True):
-        *path, last = re.findall(r"[^\[\]]+", name)
-        place = said
-        for part in path:
-            place = place.setdefault(part, {})
-        place[last] = value
-    return said
-
-
-def _shown(made: Object) -> Object:
-    return {name: value for name, value in made.items() if not name.startswith("_")}
-
-
-def _page(found: list[Object], said: Object) -> Object:
-    limit, after = int(said.get("limit", 10)), said.get("starting_after")
-    ids = [each["id"] for each in found]
-    rest = found[ids.index(after) + 1 :] if after else found
-    return {"object": "list", "data": rest[:limit], "has_more": len(rest) > limit, "url": "/v1"}
+    def _bill(self, subscription: Object, *, amount: int | None = None) -> Object:
+        price = subscription["_price"]
+        amount = int(price["unit_amount"]) if amount is None else amount
+        number = sum(i["customer"] == subscription["customer"] for i in self.all_of("invoice"))
+        intent = self._intent(amount, price["currency"], {})
+        self._succeed(intent)
+        invoice = self._made(
+            "in",
+            object="invoice",
+            status="paid",
+            customer=subscription["customer"],
+            billing_reason="subscription_cycle" if number else "subscription_create",
+            total=amount,
+            amount_due=amount,
+            amount_paid=amount,
+            currency=price["currency"],
+            metadata={},
+            parent={
+                "type": "subscription_details",
+                "quote_details": None,
+                "subscription_details": {
+                    "metadata": subscription["metadata"],
+                    "subscription": subscription["id"],
+                },
+            },
+            lines={
+                "object": "list",
+                "data": [{"period": {"start": 0, "end": self.now_s + (number + 1) * MONTH_S}}],
+            },
+            _payment_intent=intent["id"],
+        )
+        payment = {"type": "payment_intent", "payment_intent": intent["id"]}
+        self._made(
+            "inpay", object="invoice_payment", invoice=invoice["id"], payment=payment, status="paid"
+        )
+        return invoice

@@ -26,6 +26,8 @@ from billing.promotions import Promotion, promoted, promotions_of
 from billing.purchases import Disputed, Paid, Purchase, Refunded, first_puts, note_fact, ordered
 from billing.quota import count_request
 from billing.stripe_client import Stripe
+from billing.subscriptions import Heard, Subscription, note_heard, subscribed
+from billing.subscriptions import first_puts as first_puts_of_subscription
 from billing.verification import verify
 from handlers.errors import refusal_of
 from inference.params import CreativeParams, FaceParams
@@ -61,6 +63,7 @@ NEVER_REWRITTEN = {
     "quota#": "a day's requests: nothing but a counter",
     "usage#": "a day's jobs of a key: nothing but counters",
     "purchases#": "an account's list of purchases: their ids",
+    "subscriptions#": "an account's list of subscriptions: their ids",
     "payment#": "the purchase that a payment of Stripe's was made for",
     "key_count#": "how many keys an account has made: nothing but a counter",
     "key_use#": "a day on which a key was used: nothing",
@@ -281,6 +284,22 @@ def is_refunded(world: World, key: Key) -> None:
     assert world.value(key)["refunded_minor"] == 500
 
 
+def a_subscription(world: World) -> Key:
+    name = f"subs_{world.machine.clock()}"
+    monthly = PACK.model_copy(update={"every": "month", "plan": "self-hosted"})
+    account_id = world.caller.account_id
+    made = subscribed(account_id, "monthly", monthly, subscription_id=name, now_ms=1)
+    world.machine.kv.commit(*first_puts_of_subscription(made))
+    return Key(f"subscription#{name}", "subscription")
+
+
+def begins_and_ends(world: World, key: Key) -> None:
+    name = key.partition.removeprefix("subscription#")
+    for heard in (Heard("sub", has_begun=True), Heard("sub", has_ended=True)):
+        note_heard(world.machine.kv, name, heard, plans=SELF_HOSTED)
+    assert world.value(key)["has_ended"] is True
+
+
 def an_auto_topup(world: World) -> Key:
     setting = AutoTopUp(account_id=world.caller.account_id, threshold=1, pack_id="small")
     key = Key(f"autotopup#{setting.account_id}", "autotopup")
@@ -313,6 +332,7 @@ LIVES: Mapping[str, Life] = {
     ),
     "a promotion": Life(Promotion, a_promotion, is_not_over),
     "a purchase": Life(Purchase, a_paid_purchase, is_refunded),
+    "a subscription": Life(Subscription, a_subscription, begins_and_ends),
     "an automatic top-up": Life(AutoTopUp, an_auto_topup, is_looked_at),
     "an audit": Life(Audited, an_audit, is_audited_again),
     "an entry": Life(Entry, a_hold, is_verified),

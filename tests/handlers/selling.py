@@ -10,6 +10,7 @@ import httpx2
 from billing.accounts import Balance, find_account
 from billing.packs import Pack, Packs
 from billing.payments import Payments
+from billing.plans import Plan, Plans
 from billing.stripe_client import Stripe
 from billing.verification import verify
 from storage.kv import KeyValue
@@ -22,8 +23,20 @@ PACKS = Packs(
     packs={
         "small": Pack(name="A thousand", credits=1000, amount_minor=1000, currency="usd"),
         "yen": Pack(name="For yen", credits=500, amount_minor=700, currency="jpy"),
+        "monthly": Pack(
+            name="Two thousand each month",
+            credits=2000,
+            amount_minor=1500,
+            currency="usd",
+            every="month",
+            plan="pro",
+        ),
+        "yearly": Pack(
+            name="A year", credits=20_000, amount_minor=12_000, currency="usd", every="year"
+        ),
     }
 )
+PLANS = Plans(plans={"pro": Plan(max_in_flight=77)})
 PAGES = {
     "successUrl": "https://shop.example/done?session={CHECKOUT_SESSION_ID}",
     "cancelUrl": "https://shop.example/cart",
@@ -73,7 +86,7 @@ def shop(folder: Path, *, kv: KeyValue | None = None) -> Iterator[Shop]:
     store = kv or SqliteKeyValue(folder / "store.sqlite", clock=clock)
     with StripeFake().serving() as fake:
         stripe = Stripe(KEY, webhook_secret=WEBHOOK_SECRET, api=fake.url)
-        payments = Payments(store, stripe, clock=clock, packs=PACKS)
+        payments = Payments(store, stripe, clock=clock, packs=PACKS, plans=PLANS)
         with running(
             folder, kv=store, clock=clock, models=frozenset({TOPAZ}), payments=payments
         ) as service:

@@ -118,8 +118,11 @@ def test_what_is_sold_can_be_seen(customer: Apiframe) -> None:
         "credits": 1000,
         "amountMinor": 1000,
         "currency": "usd",
+        "every": None,
+        "plan": None,
     }
-    assert [each["id"] for each in packs] == ["small", "yen"]
+    assert [each["id"] for each in packs] == ["small", "yen", "monthly", "yearly"]
+    assert (packs[2]["every"], packs[2]["plan"]) == ("month", "pro")
 
 
 def test_what_was_bought_can_be_seen(open_shop: Shop, customer: Apiframe) -> None:
@@ -158,7 +161,7 @@ def test_a_bad_order_is_refused_by_its_member(
 def test_an_unknown_pack_is_refused_with_those_that_there_are(customer: Apiframe) -> None:
     answer = customer.post("/billing/checkout", json={"pack": "free", **PAGES})
     assert answer.status_code == 400
-    assert answer.json()["error"] == "There is no such pack; there are small, yen"
+    assert answer.json()["error"] == "There is no such pack; there are small, yen, monthly, yearly"
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "1.5"])
@@ -204,6 +207,7 @@ def test_a_customer_that_another_request_has_noted_is_the_same(
     first = open_shop.service.services.payments
     assert first is not None
     ours = first.customer(customer.customer.id)
-    item = open_shop.service.services.kv.get(Key(f"customer#{customer.customer.id}", "stripe"))
+    key = Key(f"customer#{customer.customer.id}", "stripe-test")
+    item = open_shop.service.services.kv.get(key)
     assert item is not None
     assert item.value == {"id": ours} == {"id": first.customer(customer.customer.id)}

@@ -1,5 +1,6 @@
 """`enlarger stripe reconcile`: what was paid and not heard of is credited; the rest is told."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import local_app
 from billing.accounts import find_account
 from billing.administration import open_account
-from billing.payments import Checkout, Payments
+from billing.payments import Checkout, Pages, Payments
 from billing.stripe_client import Stripe
 from billing.verification import verify
 from handlers import wiring
@@ -16,7 +17,7 @@ from handlers.cli import create_cli
 from jobs.ids import system_clock
 from storage.kv import KeyValue
 from storage.sqlite import SqliteKeyValue
-from tests.handlers.selling import PACKS
+from tests.handlers.selling import PACKS, PLANS
 from tests.stripe_fake import KEY, WEBHOOK_SECRET, StripeFake, signed
 
 PAGE = "https://shop.example"
@@ -39,7 +40,7 @@ def kv(tmp_path: Path) -> Iterator[KeyValue]:
 @pytest.fixture
 def payments(kv: KeyValue, fake: StripeFake) -> Payments:
     stripe = Stripe(KEY, webhook_secret=WEBHOOK_SECRET, api=fake.url)
-    return Payments(kv, stripe, clock=system_clock, packs=PACKS)
+    return Payments(kv, stripe, clock=system_clock, packs=PACKS, plans=PLANS)
 
 
 @pytest.fixture
@@ -52,7 +53,13 @@ def run(tmp_path: Path, fake: StripeFake, capsys: pytest.CaptureFixture[str]) ->
     """Runs a command in this process."""
 
     def run_command(*words: str, key: str | None = KEY) -> tuple[int, str]:
-        environment = {"ENLARGER_DATA": str(tmp_path), "ENLARGER_STRIPE_API": fake.url}
+        plans = tmp_path / "plans.json"
+        plans.write_text(json.dumps(PLANS.model_dump()["plans"]))
+        environment = {
+            "ENLARGER_DATA": str(tmp_path),
+            "ENLARGER_STRIPE_API": fake.url,
+            "ENLARGER_PLANS": str(plans),
+        }
         cli = create_cli(
             environment=environment | ({"ENLARGER_STRIPE_KEY": key} if key else {}),
             open_store=wiring.open_store,
@@ -67,13 +74,36 @@ def run(tmp_path: Path, fake: StripeFake, capsys: pytest.CaptureFixture[str]) ->
     return run_command
 
 
-def order(payments: Payments, account_id: str) -> Checkout:
-    return payments.checkout(account_id, "small", success_url=PAGE, cancel_url=PAGE)
+def order(payments: Payments, account_id: str, pack: str = "small") -> Checkout:
+    return payments.checkout(account_id, pack, pages=Pages(PAGE, PAGE))
+
+
+def bought(payments: Payments, account_id: str, fake: StripeFake, pack: str) -> str:
+    """What was paid and heard of: a session, or the invoice of a subscription."""
+    made = order(payments, account_id, pack)
+    event = fake.pay(made.session_id)
+    invoice_id = fake.objects[made.session_id]["invoice"]
+    payments.hear(*signed(event if invoice_id is None else fake.billed(invoice_id)))
+    return str(invoice_id or made.session_id)
+
+
+def subscription_of(fake: StripeFake, invoice_id: str) -> str:
+    return str(fake.objects[invoice_id]["parent"]["subscription_details"]["subscription"])
+
+
+def plan_of(kv: KeyValue, account_id: str) -> str:
+    return find_account(kv, account_id)[0].plan
 
 
 def available(kv: KeyValue, account_id: str) -> int:
     assert list(verify(kv)) == []
     return find_account(kv, account_id)[1].available
+
+
+def row_of(told: str, what: str) -> str:
+    """The outcome of the one row about an id."""
+    (row,) = [line for line in told.splitlines() if what in line]
+    return row.split("  ")[-1].strip()
 
 
 def test_what_was_paid_and_not_heard_of_is_credited_once(
@@ -84,59 +114,142 @@ def test_what_was_paid_and_not_heard_of_is_credited_once(
     payments.hear(*signed(fake.pay(heard.session_id)))
     status, told = run("stripe", "reconcile")
     assert status == 0
-    assert "3 sessions in 3 days, 0 that could not be put right" in told
-    for made, outcome in ((unheard, "credited now"), (heard, "credited"), (unpaid, "unpaid")):
-        (row,) = [line for line in told.splitlines() if made.session_id in line]
-        assert row.endswith(outcome)
+    assert "3 looked at, 0 that could not be put right" in told
+    for made, outcome in ((unheard, "put right now"), (heard, "agrees"), (unpaid, "unpaid")):
+        assert row_of(told, made.session_id) == outcome
     assert available(kv, account_id) == 2000
     payments.hear(*signed(late))
-    assert "credited now" not in run("stripe", "reconcile")[1]
+    assert "put right now" not in run("stripe", "reconcile")[1]
     assert available(kv, account_id) == 2000
+
+
+def test_an_invoice_that_was_paid_and_not_heard_of_is_credited_once(
+    kv: KeyValue, payments: Payments, account_id: str, fake: StripeFake, run: Run
+) -> None:
+    made = order(payments, account_id, "monthly")
+    fake.pay(made.session_id)
+    invoice_id = fake.objects[made.session_id]["invoice"]
+    assert row_of(run("stripe", "reconcile")[1], invoice_id) == "put right now"
+    assert row_of(run("stripe", "reconcile")[1], invoice_id) == "agrees"
+    assert (available(kv, account_id), plan_of(kv, account_id)) == (2000, "pro")
+
+
+@pytest.mark.parametrize("pack", ["small", "monthly"])
+def test_what_was_refunded_and_not_heard_of_is_taken_back_by_its_sum(
+    kv: KeyValue, payments: Payments, account_id: str, fake: StripeFake, run: Run, pack: str
+) -> None:
+    paid = bought(payments, account_id, fake, pack)
+    credits = available(kv, account_id)
+    half = PACKS.packs[pack].amount_minor // 2
+    fake.refund(paid, half - 100)
+    fake.refund(paid, 100)
+    charge_id = fake.charge_of(paid)["id"]
+    assert row_of(run("stripe", "reconcile")[1], charge_id) == "put right now"
+    assert row_of(run("stripe", "reconcile")[1], charge_id) == "agrees"
+    assert available(kv, account_id) == credits // 2
+
+
+@pytest.mark.parametrize("pack", ["small", "monthly"])
+def test_a_dispute_that_was_not_heard_of_is_followed_to_its_end(
+    kv: KeyValue, payments: Payments, account_id: str, fake: StripeFake, run: Run, pack: str
+) -> None:
+    paid = bought(payments, account_id, fake, pack)
+    credits = available(kv, account_id)
+    dispute = fake.dispute(paid, PACKS.packs[pack].amount_minor)["data"]["object"]["id"]
+    assert row_of(run("stripe", "reconcile")[1], dispute) == "put right now"
+    assert available(kv, account_id) == 0
+    fake.objects[dispute]["created"] -= 80 * 24 * 3600  # it began long ago, and ends now
+    fake.rule(dispute, "won")
+    assert row_of(run("stripe", "reconcile")[1], dispute) == "put right now"
+    assert available(kv, account_id) == credits
+
+
+def test_an_event_that_could_not_be_delivered_is_taken_in(
+    kv: KeyValue, payments: Payments, account_id: str, fake: StripeFake, run: Run
+) -> None:
+    paid = bought(payments, account_id, fake, "monthly")
+    assert plan_of(kv, account_id) == "pro"
+    ended = fake.cancel(subscription_of(fake, paid))
+    ended["created"] -= 29 * 24 * 3600
+    fake.undelivered.append(ended)
+    assert row_of(run("stripe", "reconcile", "--days", "1")[1], ended["id"]) == "put right now"
+    assert row_of(run("stripe", "reconcile", "--days", "1")[1], ended["id"]) == "agrees"
+    assert plan_of(kv, account_id) == "self-hosted"
+
+
+def test_an_undelivered_event_from_which_nothing_follows_is_well(
+    payments: Payments, account_id: str, fake: StripeFake, run: Run
+) -> None:
+    event = fake.pay(order(payments, account_id).session_id, is_delayed=True)
+    fake.undelivered.append(event)
+    status, told = run("stripe", "reconcile")
+    assert (status, row_of(told, event["id"])) == (0, "nothing follows")
 
 
 @pytest.mark.parametrize(
-    ("change", "outcome"),
+    ("change", "alarm"),
     [
-        ({"amount_total": 1}, "paid, but not what was to be paid"),
-        ({"metadata": {}}, "paid, but sells nothing of ours"),
-        ({"metadata": {"enlarger_purchase": "pur_0"}}, "paid, but sells nothing of ours"),
+        ({"amount_total": 1}, "paid 1 usd, sold for 1000 usd"),
+        ({"metadata": {}}, "sells nothing of ours"),
+        ({"metadata": {"enlarger_purchase": "pur_0"}}, "there is no purchase pur_0"),
+        ({"metadata": {"enlarger_subscription": "subs_0"}}, "there is no subscription subs_0"),
     ],
 )
-def test_what_cannot_be_put_right_is_told_by_the_exit_status(
+def test_what_cannot_be_put_right_is_told_by_the_exit_status_and_the_log(
     kv: KeyValue,
     payments: Payments,
     account_id: str,
     fake: StripeFake,
     run: Run,
     change: dict[str, object],
-    outcome: str,
+    alarm: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     made = order(payments, account_id)
     fake.pay(made.session_id)
     fake.objects[made.session_id] |= change
     status, told = run("stripe", "reconcile", "--days", "1")
-    assert (status, outcome in told) == (1, True)
+    assert (status, row_of(told, made.session_id)) == (1, "not put right: see the log")
+    assert alarm in caplog.text
     assert available(kv, account_id) == 0
 
 
-def test_sessions_from_before_are_left_alone(
+@pytest.mark.parametrize("kind", ["invoice", "refund", "dispute"])
+def test_what_is_about_nothing_of_ours_is_told_by_the_exit_status(
+    payments: Payments, account_id: str, fake: StripeFake, run: Run, kind: str
+) -> None:
+    paid = bought(payments, account_id, fake, "monthly")
+    subscription = fake.objects[subscription_of(fake, paid)]
+    subscription["metadata"].clear()
+    invoice_id = fake.renew(subscription["id"])["data"]["object"]["id"]
+    about = {
+        "invoice": lambda: invoice_id,
+        "refund": lambda: fake.refund(invoice_id, 1)["data"]["object"]["id"],
+        "dispute": lambda: fake.dispute(invoice_id, 1)["data"]["object"]["id"],
+    }[kind]()
+    status, told = run("stripe", "reconcile")
+    assert (status, row_of(told, about)) == (1, "not put right: see the log")
+
+
+def test_what_is_from_before_is_left_alone(
     kv: KeyValue, payments: Payments, account_id: str, fake: StripeFake, run: Run
 ) -> None:
-    made = order(payments, account_id)
-    fake.pay(made.session_id)
-    fake.objects[made.session_id]["created"] -= 2 * 24 * 3600
-    assert "0 sessions in 1 days" in run("stripe", "reconcile", "--days", "1")[1]
+    fake.pay(order(payments, account_id).session_id)
+    fake.pay(order(payments, account_id, "monthly").session_id)
+    for each in fake.objects.values():
+        each["created"] -= 2 * 24 * 3600
+    assert "0 looked at" in run("stripe", "reconcile", "--days", "1")[1]
     assert available(kv, account_id) == 0
 
 
-def test_every_page_of_sessions_is_read(
+def test_every_page_is_read(
     payments: Payments, account_id: str, fake: StripeFake, run: Run
 ) -> None:
     made = order(payments, account_id)
     session = fake.objects[made.session_id]
     for number in range(249):
         fake.objects[f"cs_{number}"] = session | {"id": f"cs_{number}"}
-    assert "250 sessions" in run("stripe", "reconcile")[1]
+    assert "250 looked at" in run("stripe", "reconcile")[1]
 
 
 def test_without_a_key_or_with_a_wrong_one_it_says_so_in_a_line(run: Run, kv: KeyValue) -> None:

@@ -143,7 +143,7 @@ def test_who_owes_is_told_so_in_either_dialect_until_it_is_paid(
     assert customer.topaz(PICTURE_URI).status_code == 202
 
 
-@pytest.mark.parametrize("kind", ["invoice.paid", "customer.created", "something.new"])
+@pytest.mark.parametrize("kind", ["invoice.created", "customer.created", "something.new"])
 def test_an_event_from_which_nothing_follows_is_acknowledged(open_shop: Shop, kind: str) -> None:
     event = open_shop.fake.event(kind, {"id": "in_1", "object": "invoice"})
     assert open_shop.send(event).status_code == 200
@@ -202,7 +202,7 @@ def test_a_refund_of_a_foreign_charge_is_acknowledged_and_an_alarm(
         "payment_intent": payment,
     }
     assert open_shop.send(open_shop.fake.event("charge.refunded", charge)).status_code == 200
-    assert "is about no purchase of ours" in alarms(caplog)[0]
+    assert "has paid for nothing of ours" in alarms(caplog)[0]
 
 
 def test_a_refund_that_failed_is_an_alarm(
