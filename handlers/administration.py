@@ -27,7 +27,9 @@ from handlers.key_commands import add_key_commands, shown_once
 from handlers.settings import SettingsError
 from handlers.statement_wire import entries_csv, shown_entry
 from handlers.stores import Data, Stores
+from handlers.webhook_secrets import shown_secrets
 from jobs.ids import system_clock
+from jobs.webhook_secrets import MAX_GRACE_HOURS, USUAL_GRACE_HOURS, rotate_webhook_secret
 from storage.kv import MAX_PAGE, KeyValue
 
 MAX_ACCOUNTS_LISTED = 1000
@@ -56,6 +58,7 @@ def add_administration(cli: typer.Typer, stores: Stores) -> None:
                 "list": command.list_accounts,
                 "show": command.show_account,
                 "plan": command.set_plan,
+                "webhook-secret": command.webhook_secret,
             },
         ),
         ("credits", "Balances.", {"grant": command.grant, "show": command.balance}),
@@ -153,6 +156,29 @@ class Administration:
                 "dailyRequests": found.daily_requests,
             }
         )
+
+    def webhook_secret(
+        self,
+        account: AccountArgument,
+        rotate: Annotated[bool, typer.Option("--rotate", help="Make a new one.")] = False,
+        grace_hours: Annotated[
+            int,
+            typer.Option(
+                min=0,
+                max=MAX_GRACE_HOURS,
+                help="With --rotate: how long the one before signs as well.",
+            ),
+        ] = USUAL_GRACE_HOURS,
+        data: Data = None,
+    ) -> None:
+        """Print the secret that an account's webhooks are signed with, or replace it first."""
+        now_ms = system_clock()
+        with self.stores.existing(data) as kv:
+            if rotate:
+                found = rotate_webhook_secret(kv, account, grace_hours=grace_hours, now_ms=now_ms)
+            else:
+                found, _ = find_account(kv, account)
+        _print(shown_secrets(found, now_ms=now_ms).model_dump())
 
     def grant(
         self,

@@ -18,13 +18,22 @@ from handlers.weights import add_weights
 from handlers.welcome import welcome
 from handlers.wiring import open_files
 from inference.errors import InferenceError
+from jobs.errors import SecretRotating
 from jobs.ids import system_clock
 from storage.kv import KeyValue, StoreError
 from storage.objects import Objects, ObjectsError
 
 DEMO_CREDITS = 1000
 
-_TOLD = (BillingError, FileUnusable, InferenceError, SettingsError, StoreError, ObjectsError)
+_TOLD = (
+    BillingError,
+    FileUnusable,
+    InferenceError,
+    SecretRotating,
+    SettingsError,
+    StoreError,
+    ObjectsError,
+)
 """What is told in a line; any other error is a defect, and shows where it comes from."""
 
 

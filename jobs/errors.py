@@ -10,6 +10,9 @@ JobsError
 ├── IdempotencyMismatch   the key was used with another body
 ├── IllegalTransition     a job cannot go from where it is to there
 ├── JobFinished           the job is at its end
+├── DeliveryUnknown       no such event was to be told, or not of late
+├── DeliveryOver          news of progress that has ended
+├── SecretRotating        the secret before the present one signs still
 ├── LeaseLost             another worker has taken the job over
 ├── ResultMissing         there is no result yet, or none any more
 ├── RetentionTooLong      results are not kept that long here
@@ -62,6 +65,18 @@ class IllegalTransition(JobsError):
 
 class JobFinished(JobsError):
     """The job is at its end already"""
+
+
+class DeliveryUnknown(JobsError):
+    """The job has no such webhook, or it is older than 30 days"""
+
+
+class DeliveryOver(JobsError):
+    """The job has ended: its progress is not told any more"""
+
+
+class SecretRotating(JobsError):
+    """The secret before this one is still in use"""
 
 
 class LeaseLost(JobsError):

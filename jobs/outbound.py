@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from functools import cached_property
+from ipaddress import IPv4Address
 from typing import NamedTuple
 
 import httpcore2
@@ -37,6 +38,7 @@ MAX_HEAD_BYTES = 256 * 1024
 MAX_DISCARDED_BYTES = 64 * 1024
 MAX_RETRY_AFTER_S = 24 * 60 * 60
 
+_LOOPBACK = IPv4Address("127.0.0.1")
 _HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"
 _REDIRECTS = {301, 302, 303, 307, 308}
 _HEADERS = {
@@ -163,8 +165,13 @@ class Outbound:
             return Answer(response.status, _retry_after_s(response))
 
     def check(self, url: str) -> None:
-        """Raise what `fetch` and `post` would raise of `url` before looking its host up."""
-        self._checked(parsed(url))
+        """Raise what `fetch` and `post` would raise of `url` before looking its host up.
+
+        One name needs no looking up: localhost is this machine (RFC 6761, 6.3).
+        """
+        target = self._checked(parsed(url))
+        if target.host.split(".")[-1] == "localhost":
+            self._judge(_LOOPBACK, port=target.port)
 
     def _checked(self, target: Target | None) -> Target:
         if target is None:

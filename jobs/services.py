@@ -32,6 +32,8 @@ from jobs.metrics import Metrics, any_shard
 from jobs.outbound import Outbound
 from jobs.queue_position import QueuePositions
 from jobs.quotes import Quotes
+from jobs.redelivery import Redeliveries
+from jobs.rehearsal import MAX_REHEARSALS, Rehearsals
 from jobs.retention import MAX_RETENTION_DAYS, Retention
 from jobs.sources import Sources
 from jobs.submission import Submissions
@@ -230,6 +232,17 @@ class Services:
     def sender(self) -> Sender:
         """Sends webhooks."""
         return Sender(self.outbound, self.clock, self.seconds, self.webhook_hmac_key)
+
+    @cached_property
+    def redeliveries(self) -> Redeliveries:
+        """Shows deliveries, and makes them again."""
+        return Redeliveries(self.kv, self.dispatcher, self.clock)
+
+    @cached_property
+    def rehearsals(self) -> Rehearsals:
+        """Sends examples of webhooks."""
+        turns = Turns(in_all=MAX_REHEARSALS, each=1)
+        return Rehearsals(self.kv, self.sender, self.links, self.clock, turns)
 
     @cached_property
     def metrics(self) -> Metrics:

@@ -234,9 +234,14 @@ def next_attempt_at_ms(
     return now_ms + round(max(wait_s, asked_s) * 1000 * (1 + JITTER * share()))
 
 
+def outbox_of(job_id: UUID) -> str:
+    """The partition of a job's deliveries."""
+    return f"deliveries#{job_id}"
+
+
 def delivery_key(job_id: UUID, name: str) -> Key:
     """Where a delivery is kept."""
-    return Key(f"deliveries#{job_id}", name)
+    return Key(outbox_of(job_id), name)
 
 
 def delivery_put(delivery: Delivery, *, replaces: int | None, due_at_ms: int | None) -> Put:
