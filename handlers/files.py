@@ -65,7 +65,7 @@ def put_file(
 
 def left_s(job: Job, services: Services) -> int:
     """How many seconds a result is served yet, begun ones included."""
-    return (result_expires_at_ms(job) - services.clock()) // 1000 + 1
+    return (result_expires_at_ms(job) - services.clock() + 999) // 1000
 
 
 def streamed(objects: Objects, name: str, *, kept_s: int) -> StreamingResponse:

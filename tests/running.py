@@ -29,6 +29,7 @@ from jobs.dispatch import Dispatcher
 from jobs.ids import system_clock
 from jobs.links import Links
 from jobs.outbound import Outbound
+from jobs.retention import MAX_RETENTION_DAYS
 from jobs.services import Services
 from jobs.ticker import Ticker, in_a_thread
 from storage.folder import FolderObjects
@@ -127,6 +128,7 @@ def running(
     works_on: Callable[[str], str | None] = lambda _: None,
     metrics_token: str | None = None,
     payments: Payments | None = None,
+    retention_days: int = MAX_RETENTION_DAYS,
     ticker: Ticker = in_a_thread,
     seconds: Callable[[], float] = time.monotonic,
 ) -> Iterator[Running]:
@@ -153,6 +155,7 @@ def running(
             plans=plans,
             works_on=works_on,
             payments=payments,
+            retention_days=retention_days,
             ticker=ticker,
             seconds=seconds,
         )

@@ -1,24 +1,35 @@
 """Our own file addresses: results, uploads, and what is not served."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
 import httpx2
 import pytest
 
+from jobs.ids import iso_utc
 from jobs.links import source_name
 from storage.addresses import S3Address
 from storage.folder import FolderObjects
 from storage.objects import read
 from storage.s3 import S3Objects
-from tests.handlers.clients import TOPAZ, Apiframe, VicSee, assert_refused, raw_status
+from tests.handlers.clients import (
+    NOWHERE,
+    TOPAZ,
+    Apiframe,
+    VicSee,
+    assert_refused,
+    raw_status,
+    topaz_body,
+)
 from tests.handlers.working import RESULT, complete, fail
 from tests.ministack import new_bucket
 from tests.running import Clock, Origin, Running, made, picture, running
 from tests.storage.faulty_s3 import FaultyS3
 
-DAY_S = 24 * 60 * 60
+HOUR_S = 60 * 60
+DAY_S = 24 * HOUR_S
 
 
 class Elsewhere(FolderObjects):
@@ -78,6 +89,95 @@ def test_a_result_is_gone_from_day_ninety_on(
     answer = service.http.get(address)
     assert answer.status_code == 410
     assert list(answer.json()) == ["error"]
+
+
+def test_a_result_is_gone_when_the_days_of_its_request_are_over(
+    service: Running, apiframe: Apiframe, photo: str, clock: Clock
+) -> None:
+    job_id = _wished(apiframe, photo, 3)
+    address = apiframe.get(f"/jobs/{job_id}").json()["result"]["images"][0]
+    clock.advance(seconds=3 * DAY_S - 1)
+    assert service.http.get(address).headers["cache-control"] == "private, max-age=1"
+    clock.advance(seconds=1)
+    assert [service.http.request(how, address).status_code for how in ("GET", "HEAD")] == [410, 410]
+    assert apiframe.get(f"/jobs/{job_id}").json()["expired"] is True
+
+
+def test_what_is_kept_no_day_is_gone_an_hour_after_it_was_fetched(
+    service: Running, apiframe: Apiframe, photo: str, clock: Clock
+) -> None:
+    job_id = _wished(apiframe, photo, 0)
+    address = apiframe.get(f"/jobs/{job_id}").json()["result"]["images"][0]
+    clock.advance(seconds=HOUR_S)
+    assert service.http.head(address).status_code == 200  # to look is not to fetch
+    clock.advance(seconds=HOUR_S)
+    for _ in range(2):
+        assert service.http.get(address).content == RESULT
+    clock.advance(seconds=HOUR_S - 1)
+    assert service.http.get(address).status_code == 200
+    assert apiframe.get(f"/jobs/{job_id}").json()["expired"] is False
+    clock.advance(seconds=1)
+    assert service.http.get(address).status_code == 410
+    assert apiframe.get(f"/jobs/{job_id}").json()["expired"] is True
+
+
+def test_what_is_kept_no_day_is_fetched_through_the_other_dialect_too(
+    service: Running, vicsee: VicSee, photo: str, clock: Clock
+) -> None:
+    task_id = vicsee.submitted(photo, retention_days=0)
+    complete(service, UUID(task_id.removeprefix("task_")))
+    ended_ms = clock()
+    clock.advance(seconds=HOUR_S)
+    assert _expires_at(vicsee, task_id) == iso_utc(ended_ms + DAY_S * 1000)
+    assert vicsee.get(f"/tasks/{task_id}/download", mode="proxy").content == RESULT
+    assert _expires_at(vicsee, task_id) == iso_utc(clock() + HOUR_S * 1000)
+    clock.advance(seconds=HOUR_S)
+    for mode in ("url", "proxy"):
+        answer = vicsee.get(f"/tasks/{task_id}/download", mode=mode)
+        assert_refused(answer, 404, "NO_RESULT")
+
+
+def test_the_other_dialect_tells_the_end_of_the_days_that_were_asked_for(
+    service: Running, vicsee: VicSee, photo: str, clock: Clock
+) -> None:
+    task_id = vicsee.submitted(photo, retention_days=7)
+    complete(service, UUID(task_id.removeprefix("task_")))
+    assert _expires_at(vicsee, task_id) == iso_utc(clock() + 7 * DAY_S * 1000)
+
+
+@pytest.mark.parametrize("days", [-1, 91, 1.5, "7", True])
+def test_days_that_cannot_be_are_refused_in_both_dialects(
+    apiframe: Apiframe, vicsee: VicSee, days: object
+) -> None:
+    body = topaz_body(NOWHERE) | {"retentionDays": days}
+    answer = apiframe.post("/images/upscale", json=body)
+    assert answer.status_code == 400
+    assert "retentionDays" in answer.text
+    refused = vicsee.upscale(image_url=NOWHERE, retention_days=days)
+    assert_refused(refused, 400, "INVALID_RETENTION_DAYS")
+
+
+def test_more_days_than_the_operator_keeps_anything_are_refused_in_both_dialects(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path, retention_days=30) as service:
+        apiframe = Apiframe(service, service.account())
+        body = topaz_body(NOWHERE) | {"retentionDays": 31}
+        answer = apiframe.post("/images/upscale", json=body)
+        told = "A result can be kept from 0 to 30 days"
+        assert (answer.status_code, answer.json()) == (400, {"error": told})
+        refused = VicSee(service, service.account()).upscale(image_url=NOWHERE, retention_days=31)
+        assert_refused(refused, 400, "INVALID_RETENTION_DAYS", told)
+
+
+def test_a_signed_address_does_not_outlive_its_result(
+    redirecting: Running, origin: Origin, clock: Clock
+) -> None:
+    apiframe = Apiframe(redirecting, redirecting.account())
+    job_id = _wished(apiframe, f"{origin.url}/photo.png", 1)
+    clock.advance(seconds=DAY_S - 60)
+    answer = redirecting.http.get(f"/files/images/{job_id}-1.jpg")
+    assert answer.headers["location"].endswith("?for=60")
 
 
 def test_a_result_whose_file_was_lost_is_not_found(
@@ -248,6 +348,20 @@ def test_an_upload_goes_to_the_bucket_itself_and_is_used(bucket: Bucket) -> None
     assert put.status_code == 200
     assert httpx2.get(place["publicUrl"], follow_redirects=True).content == data
     vicsee.submitted(place["publicUrl"])
+
+
+def _wished(apiframe: Apiframe, photo: str, days: int) -> UUID:
+    """A completed job whose result is to be kept so many days."""
+    answer = apiframe.post("/images/upscale", json=topaz_body(photo) | {"retentionDays": days})
+    assert answer.status_code == 202, answer.text
+    job_id = UUID(answer.json()["jobId"])
+    complete(apiframe.service, job_id)
+    return job_id
+
+
+def _expires_at(vicsee: VicSee, task_id: str) -> str:
+    shown: str = vicsee.get(f"/tasks/{task_id}/download").json()["data"]["expiresAt"]
+    return shown
 
 
 def _result(apiframe: Apiframe, photo: str, **params: str) -> str:
