@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ from handlers.wiring import load_engine, open_store, wired
 from inference.catalogue import has_creative
 from jobs.dispatch import HintThreads
 from jobs.services import Services
+from jobs.watch import Watcher
 from storage.kv import Key, KeyValue
 from storage.objects import Objects
 
@@ -51,7 +53,8 @@ def serve(settings: Settings, kv: KeyValue, objects: Objects, *, host: str, port
         public_url=settings.public_url_at(host, port),
         dispatch_grace_ms=DISPATCH_GRACE_MS,
     )
-    server = uvicorn.Server(
+    server = Server(
+        services.watcher,
         uvicorn.Config(
             create_app(services, metrics_token=settings.metrics_token),
             host=host,
@@ -59,7 +62,7 @@ def serve(settings: Settings, kv: KeyValue, objects: Objects, *, host: str, port
             access_log=False,
             log_config=None,
             timeout_graceful_shutdown=STOP_WITHIN_S,
-        )
+        ),
     )
 
     def end() -> None:
@@ -79,6 +82,19 @@ def serve(settings: Settings, kv: KeyValue, objects: Objects, *, host: str, port
 
 def _leave(*_: object) -> None:
     raise SystemExit(0)
+
+
+class Server(uvicorn.Server):
+    """A server that is not kept from stopping by those who wait for jobs."""
+
+    def __init__(self, watcher: Watcher, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._watcher = watcher
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let everybody go, then stop as ever."""
+        self._watcher.stop()
+        await super().shutdown(sockets)
 
 
 class LocalDispatcher:

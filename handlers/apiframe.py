@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response, Security, UploadFile
-from fastapi.exceptions import RequestValidationError
 from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
@@ -30,6 +29,7 @@ from handlers.apiframe_wire import (
     UpscaleRequest,
     User,
     details,
+    submitted,
     summary,
 )
 from handlers.auth import CallerOf, ServicesOf, apiframe_caller, guarded_route, requires
@@ -37,19 +37,24 @@ from handlers.auto_topup import add_auto_topup
 from handlers.cancellation import add_apiframe_cancel
 from handlers.checkout import add_checkout
 from handlers.credits import credits_notice
+from handlers.deliveries import add_deliveries, add_delivery_list
 from handlers.idempotency import request_name, tell_replay
+from handlers.job_deletion import add_apiframe_delete
+from handlers.job_events import add_apiframe_events
 from handlers.job_ids import JobId
 from handlers.keys import add_keys
 from handlers.offers import offered
 from handlers.parts import OPENAPI, create_part
 from handlers.quotes import add_apiframe_quotes
 from handlers.rates import RateFields, count_request
+from handlers.receivers import check_receiver
 from handlers.statements import add_statements
 from handlers.terms import apiframe_pricing, within
+from handlers.waiting import FinishedJob, Waited, WaitOf, answered, finished_job
+from handlers.webhook_secrets import add_webhook_secrets
 from jobs.errors import JobUnknown
 from jobs.ids import iso_utc
 from jobs.job import Job, Webhook
-from jobs.outbound import OutboundError
 from jobs.records import Page, find_own_job, page
 from jobs.services import Services
 from jobs.sources import shown
@@ -63,6 +68,10 @@ REFUSED: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem} for status in (400, 401, 402, 403, 404, 409, 429, 503, "4XX")
 }
 """What a route may refuse with. `4XX` is there so that FastAPI does not promise its own 422."""
+
+IN_TIME: dict[int | str, dict[str, Any]] = {
+    200: {"model": FinishedJob, "description": "The job is at its end, within `Prefer: wait`"}
+}
 
 READS, WRITES = requires(Scope.JOBS_READ), requires(Scope.JOBS_WRITE)
 
@@ -96,14 +105,21 @@ def create_apiframe(services: Services) -> ASGIApp:
     return RateFields(app)
 
 
-@guarded.post("/images/upscale", status_code=202, dependencies=[WRITES])
+@guarded.post(
+    "/images/upscale",
+    status_code=202,
+    response_model=Submitted,
+    responses=IN_TIME,
+    dependencies=[WRITES],
+)
 def upscale(
     body: UpscaleRequest,
     caller: CallerOf,
     services: ServicesOf,
     request: Annotated[RequestName | None, Depends(request_name)],
+    wait_s: WaitOf,
     response: Response,
-) -> Submitted:
+) -> Submitted | Waited:
     """Submit a picture. Its credits are taken now, and given back in full if the job fails."""
     said = body.root
     if isinstance(said, TopazUpscale):
@@ -117,11 +133,20 @@ def upscale(
         | {"image": shown(params.image)},
         terms=within(apiframe_pricing(params, services), said.maxCredits),
         webhook=_webhook(said.webhookUrl, said.webhookEvents, services),
+        retention_days=said.retentionDays,
         request=request,
     )
     accepted = services.submissions.submit(order)
     tell_replay(accepted, response)
-    return Submitted(jobId=str(accepted.job.id), status=accepted.job.status.upper())
+    return answered(
+        accepted,
+        services,
+        wait_s=wait_s,
+        usual=submitted,
+        usual_status=202,
+        finished=lambda job: finished_job(job, services),
+        response=response,
+    )
 
 
 @guarded.get("/jobs/{job_id}", dependencies=[READS])
@@ -213,6 +238,11 @@ def models(services: ServicesOf, modality: str | None = None) -> Models:
 # Last: a request is held to the routes in their order, and most are about jobs.
 add_apiframe_quotes(guarded, dependencies=[READS])
 add_apiframe_cancel(guarded, dependencies=[WRITES])
+add_apiframe_delete(guarded, dependencies=[WRITES])
+add_apiframe_events(guarded, dependencies=[READS])
+add_delivery_list(guarded, dependencies=[READS])
+add_deliveries(guarded, dependencies=[WRITES])
+add_webhook_secrets(guarded, dependencies=[requires(Scope.ADMIN)])
 add_statements(guarded, dependencies=[requires(Scope.BILLING)])
 add_checkout(guarded, dependencies=[requires(Scope.BILLING)])
 add_auto_topup(guarded, dependencies=[requires(Scope.BILLING)])
@@ -222,11 +252,7 @@ add_keys(guarded, dependencies=[requires(Scope.ADMIN)])
 def _webhook(url: str | None, events: list[Any] | None, services: Services) -> Webhook | None:
     if url is None:
         return None
-    try:
-        services.outbound.check(url)
-    except OutboundError as error:
-        problem = {"type": "value_error", "loc": ("body", "webhookUrl"), "msg": str(error)}
-        raise RequestValidationError([problem]) from None
+    check_receiver(url, services, member="webhookUrl")
     return Webhook(url=url, events=tuple(events or ("completed", "failed")))
 
 

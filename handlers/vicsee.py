@@ -23,8 +23,10 @@ from handlers.auth import (
     vicsee_caller,
 )
 from handlers.cancellation import add_vicsee_cancel
-from handlers.files import streamed
+from handlers.files import left_s, streamed
 from handlers.idempotency import request_name, tell_replay
+from handlers.job_deletion import add_vicsee_delete
+from handlers.job_events import add_vicsee_events
 from handlers.job_ids import TaskId
 from handlers.parts import OPENAPI, create_part
 from handlers.quotes import add_vicsee_quotes
@@ -32,11 +34,20 @@ from handlers.rates import RateFields, count_request
 from handlers.terms import VICSEE_MAX_SIDE_PX, vicsee_pricing, within
 from handlers.vicsee_errors import ANSWERS
 from handlers.vicsee_wire import Envelope
+from handlers.waiting import (
+    FinishedCreated,
+    FinishedTask,
+    Waited,
+    WaitOf,
+    answered,
+    finished_created,
+    finished_task,
+)
 from inference.catalogue import TOPAZ
 from jobs.errors import ResultMissing
 from jobs.ids import iso_utc
 from jobs.links import FORMATS
-from jobs.records import find_own_job
+from jobs.records import find_own, find_own_job
 from jobs.retention import is_expired, result_expires_at_ms
 from jobs.services import Services
 from jobs.sources import shown
@@ -88,6 +99,8 @@ guarded = _guarded(let_in)
 uncounted = _guarded(let_in_uncounted)
 add_vicsee_quotes(uncounted, dependencies=[READS])
 add_vicsee_cancel(uncounted, dependencies=[WRITES])
+add_vicsee_delete(uncounted, dependencies=[WRITES])
+add_vicsee_events(uncounted, dependencies=[READS])
 open_to_all = APIRouter(responses={422: {"model": wire.Failed}})
 
 
@@ -130,32 +143,58 @@ class RateHeaders:
         await self._app(scope, receive, counted)
 
 
-@guarded.post("/tools/upscale-image", dependencies=[WRITES])
+@guarded.post(
+    "/tools/upscale-image",
+    response_model=Envelope[wire.Created] | Envelope[FinishedCreated],
+    dependencies=[WRITES],
+)
 def upscale_image(
     body: wire.UpscaleRequest,
     caller: CallerOf,
     services: ServicesOf,
     request: Request_,
+    wait_s: WaitOf,
     response: Response,
-) -> Envelope[wire.Created]:
+) -> Envelope[wire.Created] | Waited:
     """Submit a picture. Its credits are taken now, and given back if the task fails."""
     accepted = services.submissions.submit(_order(body, caller, services, request))
     tell_replay(accepted, response)
-    return Envelope(data=wire.created(accepted))
+    return answered(
+        accepted,
+        services,
+        wait_s=wait_s,
+        usual=lambda job: Envelope(data=wire.created(accepted._replace(job=job))),
+        usual_status=200,
+        finished=lambda job: finished_created(accepted._replace(job=job), services),
+        response=response,
+    )
 
 
-@guarded.post("/generate", dependencies=[WRITES])
+@guarded.post(
+    "/generate",
+    response_model=Envelope[wire.Generated] | Envelope[FinishedTask],
+    dependencies=[WRITES],
+)
 def generate(
     body: wire.GenerateRequest,
     caller: CallerOf,
     services: ServicesOf,
     request: Request_,
+    wait_s: WaitOf,
     response: Response,
-) -> Envelope[wire.Generated]:
+) -> Envelope[wire.Generated] | Waited:
     """The same, through the endpoint of all models."""
     accepted = services.submissions.submit(_order(body.input, caller, services, request))
     tell_replay(accepted, response)
-    return Envelope(data=wire.generated(accepted))
+    return answered(
+        accepted,
+        services,
+        wait_s=wait_s,
+        usual=lambda job: Envelope(data=wire.generated(accepted._replace(job=job))),
+        usual_status=200,
+        finished=lambda job: finished_task(accepted._replace(job=job), services),
+        response=response,
+    )
 
 
 @guarded.get("/tasks/{task_id}", dependencies=[READS])
@@ -174,11 +213,14 @@ def download(
     task_id: TaskId, caller: CallerOf, services: ServicesOf, mode: Literal["url", "proxy"] = "url"
 ) -> Envelope[wire.Download] | StreamingResponse:
     """Where the result can be had; `mode=proxy` answers with its bytes."""
-    job = find_own_job(services.kv, caller.account_id, job_id=task_id)
+    kept = find_own(services.kv, caller.account_id, job_id=task_id)
+    job = kept.job
     if job.result is None or is_expired(job, now_ms=services.clock()):
         raise ResultMissing
     if mode == "proxy":
-        return streamed(services.objects, job.result.object_name)
+        services.retention.note_fetched(kept)
+        kept_s = left_s(job, services)
+        return streamed(services.objects, job.result.object_name, kept_s=kept_s)
     return Envelope(
         data=wire.Download(
             url=services.links.of(job.result.object_name),
@@ -227,6 +269,7 @@ def _order(
         source_url=said.image_url,
         said={"image_url": shown(said.image_url), "upscale_factor": str(said.upscale_factor)},
         terms=within(vicsee_pricing(said.upscale_factor, services), said.max_credits),
+        retention_days=said.retention_days,
         request=request,
     )
 
