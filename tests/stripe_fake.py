@@ -106,6 +106,15 @@ class StripeFake(StripeApi):
         self._succeed(self.objects[intent_id])
         return self.event("payment_intent.succeeded", self.objects[intent_id])
 
+    def invoice_of(self, begun: Object) -> str:
+        """The invoice of the event with which a subscription has begun."""
+        return str(begun["data"]["object"]["invoice"])
+
+    def subscription_of(self, invoice_id: str) -> str:
+        """Stripe's subscription that an invoice is of."""
+        details = self.objects[invoice_id]["parent"]["subscription_details"]
+        return str(details["subscription"])
+
     def billed(self, invoice_id: str) -> Object:
         """An invoice is paid."""
         return self.event("invoice.paid", self.objects[invoice_id])

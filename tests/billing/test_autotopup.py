@@ -242,6 +242,26 @@ def test_a_payment_under_way_is_waited_for(world: World) -> None:
     assert (world.setting.state, world.available, world.charges) == (State.ARMED, 1010, 1)
 
 
+def test_a_payment_under_way_is_waited_for_however_long_it_takes(world: World) -> None:
+    world.fake.payment_status = "processing"
+    world.spend(90, "a")
+    world.sweep()
+    world.later(GIVE_UP_AFTER_MS + 1)
+    assert world.setting.state is State.CHARGING
+    world.fake.succeed(world.fake.all_of("payment_intent")[0]["id"])
+    world.later()
+    assert (world.setting.state, world.available, world.charges) == (State.ARMED, 1010, 1)
+
+
+def test_a_pack_that_has_become_a_subscription_disarms(world: World) -> None:
+    monthly = PACKS.packs["large"].model_copy(update={"every": "month"})
+    packs = Packs(packs={"large": monthly})
+    other = replace(world.topups, payments=replace(world.topups.payments, packs=packs))
+    world.spend(90, "a")
+    world.sweep(other)
+    assert (world.setting.state, world.charges) == (State.FAILED, 0)
+
+
 def test_the_event_of_a_payment_may_be_faster(world: World) -> None:
     world.fake.payment_status = "processing"
     world.spend(90, "a")

@@ -3,15 +3,18 @@
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from socketserver import BaseRequestHandler, TCPServer
 
 import pytest
 
 from billing.errors import EventForged, PaymentsOff, PaymentsUnavailable
 from billing.packs import Pack
 from billing.purchases import ordered
-from billing.stripe_client import ChargeDeclined, Stripe
+from billing.stripe_client import MAX_LISTED, ChargeDeclined, Stripe
 from tests.stripe_fake import KEY, WEBHOOK_SECRET, StripeFake, signed
 
 ROOT = Path(__file__).parents[2]
@@ -76,7 +79,12 @@ CALLS: list[Callable[[Stripe], object]] = [
     lambda stripe: stripe.card_of("cus_1"),
     lambda stripe: stripe.charge(PURCHASE, customer_id="cus_1", card="pm_1"),
     lambda stripe: stripe.payment("pi_1"),
+    lambda stripe: stripe.invoice_of("pi_1"),
     lambda stripe: list(stripe.sessions(since_s=0)),
+    lambda stripe: list(stripe.paid_invoices(since_s=0)),
+    lambda stripe: list(stripe.refunded_charges(since_s=0)),
+    lambda stripe: list(stripe.disputes(since_s=0)),
+    lambda stripe: list(stripe.undelivered(since_s=0, types=("invoice.paid",))),
 ]
 
 
@@ -99,6 +107,56 @@ def test_a_stripe_that_is_away_is_given_up(caplog: pytest.LogCaptureFixture) -> 
     with pytest.raises(PaymentsUnavailable):
         Stripe(KEY, webhook_secret=None, api=gone.url).payment("pi_1")
     assert "APIConnectionError" in caplog.text
+
+
+@contextmanager
+def hanging_up() -> Iterator[tuple[str, list[int]]]:
+    """A server that takes connections and says nothing: its address, and a list of them."""
+    taken: list[int] = []
+
+    class HangUp(BaseRequestHandler):
+        def handle(self) -> None:
+            taken.append(self.client_address[1])
+
+    with TCPServer(("127.0.0.1", 0), HangUp) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", taken
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(("is_hurried", "times"), [(False, 3), (True, 1)])
+def test_who_comes_again_by_itself_asks_once(is_hurried: bool, times: int) -> None:
+    with hanging_up() as (url, taken):
+        stripe = Stripe(KEY, webhook_secret=None, api=url)
+        with pytest.raises(PaymentsUnavailable):
+            (stripe.hurried if is_hurried else stripe).payment("pi_1")
+    assert len(taken) == times
+
+
+@pytest.mark.parametrize(
+    ("key", "is_live"),
+    [("sk_live_51abc", True), ("rk_live_51abc", True), ("sk_test_51abc", False)],
+)
+def test_a_key_says_whether_it_moves_real_money(key: str, is_live: bool) -> None:
+    assert Stripe(key, webhook_secret=None).is_live is is_live
+
+
+def test_no_more_is_listed_than_that(
+    stripe: Stripe, fake: StripeFake, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(MAX_LISTED + 1):
+        fake.objects[f"du_{number}"] = {
+            "id": f"du_{number}",
+            "object": "dispute",
+            "created": 1,
+            "amount": 1,
+            "currency": "eur",
+            "status": "lost",
+        }
+    assert len(list(stripe.disputes(since_s=0))) == MAX_LISTED
+    assert "more than 10000 disputes" in caplog.text
 
 
 def test_a_signed_event_is_read(stripe: Stripe, fake: StripeFake) -> None:

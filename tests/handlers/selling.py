@@ -49,6 +49,7 @@ class Shop:
 
     service: Running
     fake: StripeFake
+    clock: Clock
 
     def customer(self, *, credits: int = 0) -> Apiframe:
         """A new customer, who speaks Apiframe."""
@@ -88,6 +89,11 @@ def shop(folder: Path, *, kv: KeyValue | None = None) -> Iterator[Shop]:
         stripe = Stripe(KEY, webhook_secret=WEBHOOK_SECRET, api=fake.url)
         payments = Payments(store, stripe, clock=clock, packs=PACKS, plans=PLANS)
         with running(
-            folder, kv=store, clock=clock, models=frozenset({TOPAZ}), payments=payments
+            folder,
+            kv=store,
+            clock=clock,
+            models=frozenset({TOPAZ}),
+            plans=PLANS,
+            payments=payments,
         ) as service:
-            yield Shop(service, fake)
+            yield Shop(service, fake, clock)

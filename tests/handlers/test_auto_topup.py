@@ -58,6 +58,25 @@ def test_it_can_be_turned_off(open_shop: Shop, customer: Apiframe) -> None:
     assert open_shop.balance(customer).available == 50
 
 
+def test_a_stripe_that_hangs_holds_up_a_sweep_once(open_shop: Shop) -> None:
+    customers = [open_shop.customer(credits=50) for _ in range(3)]
+    for each in customers:
+        open_shop.fake.pay(open_shop.order(each, saves_card=True))
+        ask(each, "PUT", WANTED)
+    clock = open_shop.clock
+    asked = len(open_shop.fake.requests)
+    open_shop.fake.fails_with, open_shop.fake.asked = 500, lambda: clock.advance(seconds=10)
+    try:
+        open_shop.service.services.sweeper.sweep()
+    finally:
+        open_shop.fake.fails_with, open_shop.fake.asked = None, lambda: None
+    assert len(open_shop.fake.requests) == asked + 1
+    clock.advance(seconds=60)
+    for _ in range(3):
+        open_shop.service.services.sweeper.sweep()
+    assert [open_shop.balance(each).available for each in customers] == [1050] * 3
+
+
 @pytest.mark.parametrize(
     "change", [{"threshold": 0}, {"threshold": -5}, {"threshold": 1.5}, {"pack": "free"}, {"x": 1}]
 )

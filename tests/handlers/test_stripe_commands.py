@@ -87,10 +87,6 @@ def bought(payments: Payments, account_id: str, fake: StripeFake, pack: str) -> 
     return str(invoice_id or made.session_id)
 
 
-def subscription_of(fake: StripeFake, invoice_id: str) -> str:
-    return str(fake.objects[invoice_id]["parent"]["subscription_details"]["subscription"])
-
-
 def plan_of(kv: KeyValue, account_id: str) -> str:
     return find_account(kv, account_id)[0].plan
 
@@ -169,7 +165,7 @@ def test_an_event_that_could_not_be_delivered_is_taken_in(
 ) -> None:
     paid = bought(payments, account_id, fake, "monthly")
     assert plan_of(kv, account_id) == "pro"
-    ended = fake.cancel(subscription_of(fake, paid))
+    ended = fake.cancel(fake.subscription_of(paid))
     ended["created"] -= 29 * 24 * 3600
     fake.undelivered.append(ended)
     assert row_of(run("stripe", "reconcile", "--days", "1")[1], ended["id"]) == "put right now"
@@ -219,7 +215,7 @@ def test_what_is_about_nothing_of_ours_is_told_by_the_exit_status(
     payments: Payments, account_id: str, fake: StripeFake, run: Run, kind: str
 ) -> None:
     paid = bought(payments, account_id, fake, "monthly")
-    subscription = fake.objects[subscription_of(fake, paid)]
+    subscription = fake.objects[fake.subscription_of(paid)]
     subscription["metadata"].clear()
     invoice_id = fake.renew(subscription["id"])["data"]["object"]["id"]
     about = {
