@@ -6,7 +6,9 @@ reservation is filled there, past us: such a file is not looked into before it i
 When its time is over the sweeper deletes the file first, the record last.
 """
 
+import logging
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,11 +19,16 @@ from jobs.errors import UploadRefused
 from jobs.ids import Clock
 from jobs.links import CONTENT_TYPES, FORMATS, Links, is_upload, upload_name
 from storage.kv import Conflict, Delete, Due, Item, Key, KeyValue, Put
-from storage.objects import Objects, read
+from storage.objects import Objects, ObjectsError, read
 from storage.record import Record
+
+log = logging.getLogger(__name__)
 
 KEPT_MS = 2 * 60 * 60 * 1000
 UPLOADS_QUEUE = "uploads"
+
+RETRY_MS = 60_000
+"""How long a file rests that could not be deleted: others are not kept waiting by it."""
 
 
 class Upload(Record):
@@ -130,13 +137,19 @@ class Uploads:
         return upload.model_copy(update={"is_filled": True})
 
     def forget(self, item: Item) -> None:
-        """Delete an upload whose time is over; quiet if another sweeper was faster."""
+        """Delete an upload whose time is over, or try again later if the object store cannot.
+
+        It is quiet if another sweeper was faster.
+        """
         upload = Upload.model_validate(item.value)
-        self.objects.delete(upload.object_name)
+        change: Delete | Put = Delete(item.key, replaces=item.version)
         try:
-            self.kv.commit(Delete(item.key, replaces=item.version))
-        except Conflict:
-            return
+            self.objects.delete(upload.object_name)
+        except ObjectsError as error:
+            log.warning("%s is left for now: %s", upload.object_name, error)
+            change = _put(upload, replaces=item.version, due_at_ms=self.clock() + RETRY_MS)
+        with suppress(Conflict):
+            self.kv.commit(change)
 
     def _new(
         self, account_id: str, format_: OutputFormat, *, size_bytes: int, is_filled: bool
@@ -174,8 +187,8 @@ class Uploads:
         return item if is_live else None
 
 
-def _put(upload: Upload, *, replaces: int | None) -> Put:
-    due = Due(UPLOADS_QUEUE, upload.expires_at_ms)
+def _put(upload: Upload, *, replaces: int | None, due_at_ms: int | None = None) -> Put:
+    due = Due(UPLOADS_QUEUE, upload.expires_at_ms if due_at_ms is None else due_at_ms)
     return Put(_key(upload.object_name), upload.model_dump(), replaces=replaces, due=due)
 
 
