@@ -1,6 +1,7 @@
 # The two commands a newcomer needs: `make serve` and `make test`. Both set up .venv by themselves.
 # `make soak` runs the races, the kills and the random histories of money many times over, which
-# takes a quarter of an hour; `make mutants` says which planted bugs the tests catch.
+# takes a quarter of an hour; `make simulate` runs the service through thousands of misfortunes in
+# ten minutes; `make mutants` says which planted bugs the tests catch.
 # `make benchmarks BENCH=DIR` measures everything in the README; it takes a quarter of
 # an hour, and wants the machine for itself.
 
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 MINISTACK := .venv-ministack/.installed-1.5.33
 
-.PHONY: serve test soak mutants lint format types benchmarks clean
+.PHONY: serve test soak simulate mutants lint format types benchmarks clean
 
 serve: $(READY)  ## an upscaling service on http://127.0.0.1:8000, its data in ./data
 	$(BIN)/enlarger serve --data data
@@ -22,6 +23,9 @@ soak: $(READY) $(MINISTACK)  ## races, kills and histories of money, many times 
 	$(BIN)/python -m pytest --races 10 --kills 20 --histories 1000 tests/test_survival.py \
 		tests/storage tests/jobs/test_money.py \
 		-k "kill_9 or processes_never_oversell or breaks_money"
+
+simulate: $(READY)  ## 20,000 histories of faults and crashes, each from a seed
+	$(BIN)/python -m tests.simulation
 
 mutants: $(READY)  ## which bugs planted in the money code the tests catch
 	$(BIN)/python -m tests.mutants

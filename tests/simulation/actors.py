@@ -29,11 +29,21 @@ from storage.kv import Change, Conflict, StoreError
 from storage.objects import ObjectsError
 from tests.jobs.machine import PICTURE_URI
 from tests.simulation.network import PICTURE_URL, Manner, receiver
-from tests.simulation.stage import Stage
+from tests.simulation.stage import Together
 from tests.simulation.witness import Accepted
 from tests.simulation.world import World
 
 MAX_TRIES = 4
+MANNERS = {
+    Manner.ACCEPTS: 6,
+    Manner.RECOVERS: 3,
+    Manner.BUSY: 2,
+    Manner.GONE: 1,
+    Manner.REFUSES: 0.5,
+    Manner.HANGS: 0.5,
+}
+"""How often a receiver is of each kind; those that never accept are tried again for days."""
+
 EVENTS: tuple[WebhookEvent, ...] = ("progress", "completed", "failed")
 REFUSALS = (
     StoreError,
@@ -56,7 +66,7 @@ class Actors:
     """What they all share: a stage, a world, and its chance."""
 
     world: World
-    stage: Stage
+    stage: Together
     random: Random
     dispatcher: Dispatcher
 
@@ -90,7 +100,7 @@ class Actors:
         while True:
             hints = self.world.hints.jobs
             if not hints:
-                self.stage.wait(1 + self.random.random())
+                self.stage.scheduler.doze()
                 continue
             job_id = hints.pop(self.random.randrange(len(hints)))
             try:
@@ -114,7 +124,7 @@ class Actors:
         while True:
             hints = self.world.hints.deliveries
             if not hints:
-                self.stage.wait(self.random.random() * 2)
+                self.stage.scheduler.doze()
                 continue
             key = hints.pop(self.random.randrange(len(hints)))
             try:
@@ -125,8 +135,8 @@ class Actors:
     def canceller(self, caller: Caller) -> None:
         """A customer who changes his mind about one of his jobs, whichever."""
         services = self.world.services(self.stage, dispatcher=self.dispatcher)
-        for _ in range(MAX_TRIES):
-            self.stage.wait(self.random.random() * 30)
+        for _ in range(2):
+            self.stage.wait(self.random.random() * 40)
             try:
                 jobs = list_jobs(services.kv, caller.account_id, before=None, limit=100)
             except REFUSALS:
@@ -168,6 +178,6 @@ class Actors:
     def _webhook(self) -> Webhook | None:
         if self.random.random() < 0.2:
             return None
-        manner = self.random.choice(tuple(Manner))
+        (manner,) = self.random.choices(tuple(MANNERS), weights=tuple(MANNERS.values()))
         events = EVENTS if self.random.random() < 0.7 else EVENTS[1:]
         return Webhook(url=receiver(manner, "hook"), events=events)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from uuid import UUID
 
@@ -60,7 +61,8 @@ class _History:
             jumping=random.choice((0.0, 0.002, 0.02)),
             tell=lambda words: tell(f"{world.clock()} {words}"),
         )
-        hints = LossyHints(world.hints, random, loss=random.choice((0.0, 0.1, 0.9)))
+        loss = random.choice((0.0, 0.1, 0.9))
+        hints = LossyHints(world.hints, self._scheduler, random, loss=loss)
         self._actors = Actors(world, stage, random, hints)
 
     def run(self) -> None:
@@ -75,9 +77,8 @@ class _History:
             for twin in range(random.randint(0, 2)):
                 act = actors.client(caller, orders=2, request="same")
                 self._cast(f"{name}, twin {twin}", act)
-            self._cast(f"{name} cancels", lambda caller=caller: actors.canceller(caller))
-            cause = f"cause-{number}"
-            self._cast("operator", lambda who=caller, why=cause: actors.operator(who, cause=why))
+            self._cast(f"{name} cancels", partial(actors.canceller, caller))
+            self._cast("operator", partial(actors.operator, caller, cause=f"cause-{number}"))
         for number in range(2):
             self._cast(f"worker {number}", actors.worker)
             self._cast(f"sweeper {number}", actors.sweeper)
@@ -86,7 +87,7 @@ class _History:
 
     def _cast(self, name: str, act: Callable[[], None]) -> None:
         """Start an actor in a process of its own, and another in its place when it has died."""
-        process = Process(name)
+        process = Process()
 
         def live() -> None:
             try:
@@ -100,19 +101,22 @@ class _History:
 
 @dataclass
 class LossyHints:
-    """A dispatcher that loses some of what it is told."""
+    """A dispatcher that loses some of what it is told, and wakes who may follow the rest."""
 
     hints: Hints
+    scheduler: Scheduler
     random: Random
     loss: float
 
     def job(self, job_id: UUID, *, model: str) -> None:
         if self.random.random() >= self.loss:
             self.hints.job(job_id, model=model)
+            self.scheduler.rouse()
 
     def delivery(self, key: Key) -> None:
         if self.random.random() >= self.loss:
             self.hints.delivery(key)
+            self.scheduler.rouse()
 
 
 class _Listener(logging.Handler):

@@ -1,14 +1,16 @@
 """Stores in memory: the same promises as the real ones, for one process, at no cost."""
 
 import io
+import json
+import marshal
 from collections import defaultdict
 from collections.abc import Callable, Generator
 from itertools import count, islice
 from threading import RLock
-from typing import Any
+from typing import NamedTuple
 
 from storage.changes import after
-from storage.kv import MAX_PAGE, Change, Item, Key, check_limits, check_page
+from storage.kv import MAX_PAGE, Change, Due, Item, Key, check_limits, check_page, encoded
 from storage.objects import (
     Content,
     DirectUpload,
@@ -18,12 +20,26 @@ from storage.objects import (
     check_object,
     media_type,
 )
-from storage.rows import item_of, row_of
 
 _CHUNK_BYTES = 2**20
-_DUE_QUEUE, _DUE_AT_MS, _EXPIRES_AT_MS = 5, 6, 7
 
-Row = tuple[Any, ...]
+
+class _Row(NamedTuple):
+    """An item as it lies here: the value, once it has been JSON, in the form that is read fastest,
+    for it is read ten times as often as it is written.
+    """
+
+    key: Key
+    value: bytes
+    version: int
+    counters: dict[str, int]
+    due: Due | None
+    expires_at_ms: int | None
+
+    @property
+    def due_at_ms(self) -> int:
+        assert self.due is not None
+        return self.due.at_ms
 
 
 class MemoryKeyValue:
@@ -32,9 +48,9 @@ class MemoryKeyValue:
     def __init__(self, *, clock: Callable[[], int]) -> None:
         self._clock = clock
         self._versions = count(1)
-        self._rows: dict[str, dict[str, Row]] = defaultdict(dict)
-        self._due: dict[str, dict[Key, Row]] = defaultdict(dict)
-        self._expiring: dict[Key, Row] = {}
+        self._rows: dict[str, dict[str, _Row]] = defaultdict(dict)
+        self._due: dict[str, dict[Key, _Row]] = defaultdict(dict)
+        self._expiring: dict[Key, _Row] = {}
         self._lock = RLock()
 
     def get(self, key: Key) -> Item | None:
@@ -59,16 +75,16 @@ class MemoryKeyValue:
                 is_past = str.__lt__ if newest_first else str.__gt__
                 sorts = [sort for sort in sorts if is_past(sort, after)]
             live = (rows[sort] for sort in sorts if self._is_live(rows[sort]))
-            return [item_of(row) for row in islice(live, limit)]
+            return [_item_of(row) for row in islice(live, limit)]
 
     def due(self, queue: str, *, until_ms: int, limit: int) -> list[Item]:
         """Up to `limit` items due in `queue` at or before `until_ms`, earliest first."""
         check_page(limit)
         with self._lock:
             waiting = self._due.get(queue, {}).values()
-            due = [row for row in waiting if row[_DUE_AT_MS] <= until_ms and self._is_live(row)]
-            due.sort(key=lambda row: (row[_DUE_AT_MS], *row[:2]))
-            return [item_of(row) for row in due[:limit]]
+            due = [row for row in waiting if row.due_at_ms <= until_ms and self._is_live(row)]
+            due.sort(key=lambda row: (row.due_at_ms, row.key))
+            return [_item_of(row) for row in due[:limit]]
 
     def commit(self, *changes: Change) -> None:
         """Make all changes or none; every condition is checked before anything is written."""
@@ -97,7 +113,7 @@ class MemoryKeyValue:
 
     def moments_ms(self, queue: str) -> list[int]:
         """When the items of a queue are due, whenever that is."""
-        return sorted(row[_DUE_AT_MS] for row in self._due[queue].values() if self._is_live(row))
+        return sorted(row.due_at_ms for row in self._due[queue].values() if self._is_live(row))
 
     def queues(self) -> list[str]:
         """The queues that anything is in."""
@@ -105,19 +121,19 @@ class MemoryKeyValue:
 
     def _live(self, key: Key) -> Item | None:
         row = self._rows.get(key.partition, {}).get(key.sort)
-        return item_of(row) if row is not None and self._is_live(row) else None
+        return _item_of(row) if row is not None and self._is_live(row) else None
 
-    def _is_live(self, row: Row) -> bool:
-        return row[_EXPIRES_AT_MS] is None or bool(row[_EXPIRES_AT_MS] > self._clock())
+    def _is_live(self, row: _Row) -> bool:
+        return row.expires_at_ms is None or row.expires_at_ms > self._clock()
 
     def _write(self, key: Key, item: Item | None) -> None:
         old = self._rows[key.partition].pop(key.sort, None)
-        if old is not None and old[_DUE_QUEUE] is not None:
-            del self._due[old[_DUE_QUEUE]][key]
+        if old is not None and old.due is not None:
+            del self._due[old.due.queue][key]
         self._expiring.pop(key, None)
         if item is None:
             return
-        row = self._rows[key.partition][key.sort] = row_of(item)
+        row = self._rows[key.partition][key.sort] = _row_of(item)
         if item.due is not None:
             self._due[item.due.queue][key] = row
         if item.expires_at_ms is not None:
@@ -184,6 +200,16 @@ class MemoryObjects:
     def names(self) -> set[str]:
         """The names of all objects."""
         return set(self._files)
+
+
+def _row_of(item: Item) -> _Row:
+    value = marshal.dumps(json.loads(encoded(item.value)))
+    return _Row(item.key, value, item.version, {**item.counters}, item.due, item.expires_at_ms)
+
+
+def _item_of(row: _Row) -> Item:
+    key, value, version, counters, due, expires_at_ms = row
+    return Item(key, marshal.loads(value), version, {**counters}, due, expires_at_ms)
 
 
 def _bytes_of(data: Content) -> bytes:

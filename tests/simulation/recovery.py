@@ -21,6 +21,9 @@ from tests.simulation.world import World
 T = TypeVar("T")
 
 MAX_ROUNDS = 400
+ROUND_MS = 60_000
+"""How often there is a sweep, at most."""
+
 WORK = (JOBS, STRANDED, DELIVERIES)
 AGE = (*WORK, RETENTION, UPLOADS_QUEUE, PROMOTIONS)
 
@@ -51,7 +54,7 @@ def _until_empty(
         moments_ms = [moment for queue in queues for moment in world.kv.moments_ms(queue)[:1]]
         if not moments_ms:
             return
-        world.clock.now_ms = max(world.clock.now_ms, min(moments_ms))
+        world.clock.now_ms = max(world.clock.now_ms, min(moments_ms)) + ROUND_MS
     yield f"after {MAX_ROUNDS} rounds not all of {queues} are empty: {world.kv.queues()}"
 
 

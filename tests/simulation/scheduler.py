@@ -16,6 +16,8 @@ from tests.jobs.machine import Crash
 from tests.running import Clock
 
 MAX_ACTORS = 500
+MAX_DOZE_S = 10
+NEVER_MS = 2**62
 PATIENCE_S = 60.0
 
 
@@ -23,7 +25,6 @@ PATIENCE_S = 60.0
 class Process:
     """What dies together."""
 
-    name: str
     is_dead: bool = False
 
 
@@ -35,15 +36,9 @@ class Actor:
     process: Process
     baton: Lock = field(default_factory=Lock)
     ready_at_ms: int = 0
-    waits_for: "Actor | None" = None
+    joined_by: "Actor | None" = None
+    is_dozing: bool = False
     is_over: bool = False
-
-    def is_ready(self, now_ms: int) -> bool:
-        if self.process.is_dead:
-            return True  # to find that out
-        if self.waits_for is not None and not self.waits_for.is_over:
-            return False
-        return self.ready_at_ms <= now_ms
 
 
 class Scheduler:
@@ -63,10 +58,10 @@ class Scheduler:
         self._latency_ms = latency_ms
         self._actors: list[Actor] = []
         self._threads: list[Thread] = []
-        self._main = Actor("main", Process("main"))
+        self._main = Actor("main", Process())
         self.running = self._main
         self.is_over = False
-        self.broken: list[BaseException] = []
+        self.defects: list[BaseException] = []
 
     def start(self, name: str, process: Process, run: Callable[[], None]) -> Actor:
         """A further actor; it begins when it is first given the baton."""
@@ -85,7 +80,7 @@ class Scheduler:
         self._hand_over()
         for thread in self._threads:
             thread.join(PATIENCE_S)
-        for defect in self.broken:
+        for defect in self.defects:
             raise defect
 
     def pause(self) -> None:
@@ -101,13 +96,33 @@ class Scheduler:
         self.running.ready_at_ms = self._clock.now_ms + int(seconds * 1000)
         self._hand_over()
 
+    def doze(self) -> None:
+        """Wait for `rouse`, but not for ever."""
+        me = self.running
+        me.is_dozing = True
+        self.sleep(MAX_DOZE_S)
+        me.is_dozing = False
+
+    def rouse(self) -> None:
+        """Have whoever dozes go on."""
+        for actor in self._actors:
+            if actor.is_dozing:
+                actor.ready_at_ms = 0
+
     def join(self, actor: Actor) -> None:
         """Wait for the end of an actor, who need not sleep any longer."""
-        actor.ready_at_ms = 0
-        me = self.running
-        me.waits_for = actor
+        if not actor.is_over:
+            actor.ready_at_ms = 0
+            actor.joined_by = self.running
+            self.running.ready_at_ms = NEVER_MS
         self._hand_over()
-        me.waits_for = None
+
+    def kill(self, process: Process) -> None:
+        """End all actors of a process: each finds out when it is its turn, which may be now."""
+        process.is_dead = True
+        for actor in self._actors:
+            if actor.process.is_dead:
+                actor.ready_at_ms = 0
 
     def _run(self, actor: Actor, run: Callable[[], None]) -> None:
         actor.baton.acquire()
@@ -115,12 +130,14 @@ class Scheduler:
             if not actor.process.is_dead:
                 run()
         except Crash:
-            actor.process.is_dead = True
+            self.kill(actor.process)
         except BaseException as error:
-            self.broken.append(error)
+            self.defects.append(error)
             self._kill_all()
         actor.is_over = True
         self._actors.remove(actor)
+        if actor.joined_by is not None:
+            actor.joined_by.ready_at_ms = 0
         self._hand_over()
 
     def _hand_over(self) -> None:
@@ -138,20 +155,17 @@ class Scheduler:
     def _chosen(self) -> Actor:
         if not self._actors:
             return self._main
-        ready = self._ready()
+        now_ms, me = self._clock.now_ms, self.running
+        is_able = me.ready_at_ms <= now_ms and not me.is_over and me is not self._main
+        if is_able and self._random.random() >= self._switching:
+            return me
+        ready = [actor for actor in self._actors if actor.ready_at_ms <= now_ms]
         if not ready:
-            sleeping = [actor.ready_at_ms for actor in self._actors if actor.waits_for is None]
-            self._clock.now_ms = min(sleeping)
-            ready = self._ready()
-        if self.running in ready and self._random.random() >= self._switching:
-            return self.running
+            self._clock.now_ms = min(actor.ready_at_ms for actor in self._actors)
+            return self._chosen()
         return ready[int(self._random.random() * len(ready))]
-
-    def _ready(self) -> list[Actor]:
-        now_ms = self._clock.now_ms
-        return [actor for actor in self._actors if actor.is_ready(now_ms)]
 
     def _kill_all(self) -> None:
         self.is_over = True
         for actor in self._actors:
-            actor.process.is_dead = True
+            self.kill(actor.process)

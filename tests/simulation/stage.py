@@ -18,9 +18,9 @@ from tests.simulation.scheduler import Scheduler
 
 T = TypeVar("T")
 
-JUMPS_S = (1, 4, 31, 61, 400, 3_700, 30_000, 200_000)
-MAX_JUMPED_S = 10 * 86_400
-"""All jumps of a history together: less than deliveries are kept."""
+JUMPS_S = (1, 4, 31, 61, 400, 3_700, 20_000, 90_000)
+MAX_JUMPED_S = 100_000
+"""All jumps of a history together: less than an Idempotency-Key is kept."""
 
 
 class Stage(Protocol):
@@ -103,7 +103,7 @@ class Together:
         try:
             return struck(fault, call, make)
         except Crash:
-            actor.process.is_dead = True
+            self.scheduler.kill(actor.process)
             raise
 
     def wait(self, seconds: float) -> None:

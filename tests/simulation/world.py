@@ -69,6 +69,7 @@ class World:
             ticker=stage.tick,
             metrics_shard=lambda: self.random.randrange(SHARDS),
             seconds=lambda: self.clock.now_ms / 1000,
+            share=self.random.random,
         )
 
     def worker(self, stage: Stage, *, dispatcher: Dispatcher | None = None) -> Worker:
