@@ -252,7 +252,7 @@ class Services:
     @cached_property
     def audit(self) -> Audit:
         """Verifies the ledger."""
-        return Audit(self.kv, self.clock)
+        return Audit(self.kv, self.clock, self.payments)
 
     @cached_property
     def retention(self) -> Retention:
