@@ -9,8 +9,9 @@ from benchmarks.estimates import RESULTS, read_speeds, written
 from inference.images import ImageInfo
 from inference.params import FaceParams, UpscaleParams
 from inference.published import GENERAL, PHOTO, X2PLUS
-from jobs.estimates import SPEEDS_FILE, Estimates, Speed, Speeds, measured_speeds
-from tests.jobs.machine import PARAMS
+from jobs.estimates import MIN_SHARE_DONE, SPEEDS_FILE, Estimates, Speed, Speeds, measured_speeds
+from jobs.job import Job
+from tests.jobs.machine import PARAMS, Machine
 from tests.weights import present
 
 INFO = ImageInfo("png", 2000, 1000)
@@ -77,6 +78,60 @@ def test_what_was_not_measured_has_no_time(
     tmp_path: Path, changes: dict[str, Any], device: str | None
 ) -> None:
     assert Estimates(SPEEDS, tmp_path).expected_s(params(**changes), INFO, device=device) is None
+
+
+@pytest.fixture
+def job(machine: Machine) -> Job:
+    """A job that should take 8 s on the CPU."""
+    job = machine.submit(machine.customer())
+    source = job.source.model_copy(update={"width_px": INFO.width_px, "height_px": INFO.height_px})
+    return job.model_copy(update={"params": params(), "source": source})
+
+
+def remaining_s(job: Job, *, at_s: float, device: str | None = "cpu") -> float | None:
+    estimates = Estimates(SPEEDS, Path("no-such-folder"))
+    return estimates.remaining_s(job, device=device, now_ms=round(at_s * 1000))
+
+
+def test_a_job_that_waits_has_its_own_work_before_it(job: Job) -> None:
+    assert remaining_s(job, at_s=1_000) == 8
+    assert remaining_s(job, at_s=1_000, device="cuda") is None
+
+
+def test_a_job_that_has_begun_has_the_rest_of_what_is_usual(job: Job) -> None:
+    begun = job.claimed(now_ms=1_000_000)
+    assert [remaining_s(begun, at_s=at_s) for at_s in (1_000, 1_002.5)] == [8, 5.5]
+    assert remaining_s(begun, at_s=1_002, device=None) is None
+
+
+@pytest.mark.parametrize("late_s", [8, 9])
+def test_a_job_that_takes_longer_than_usual_has_no_time(job: Job, late_s: int) -> None:
+    assert remaining_s(job.claimed(now_ms=1_000_000), at_s=1_000 + late_s) is None
+
+
+def test_once_some_is_done_a_jobs_own_pace_tells(job: Job) -> None:
+    steps = round(2 / MIN_SHARE_DONE)
+    begun = job.claimed(now_ms=1_000_000)
+    assert remaining_s(begun.advanced(1, steps), at_s=1_002) == 6
+    assert remaining_s(begun.advanced(2, steps), at_s=1_002) == steps - 2
+    assert remaining_s(begun.advanced(steps, steps), at_s=1_002) == 0
+    assert remaining_s(begun.advanced(2, 4), at_s=1_005, device=None) == 5
+
+
+def test_a_further_attempt_has_a_pace_of_its_own(job: Job) -> None:
+    again = job.claimed(now_ms=1_000_000).advanced(9, 10).claimed(now_ms=1_100_000)
+    assert remaining_s(again.advanced(5, 10), at_s=1_104) == 4
+
+
+def test_a_clock_that_went_back_makes_no_time_negative(job: Job) -> None:
+    assert remaining_s(job.claimed(now_ms=1_000_000).advanced(1, 2), at_s=999) == 0
+
+
+def test_a_job_at_its_end_or_of_an_older_release_has_no_time(job: Job) -> None:
+    begun = job.claimed(now_ms=1_000_000)
+    assert remaining_s(begun.cancelled(now_ms=1), at_s=1_001) is None
+    older = begun.model_copy(update={"attempt_started_at_ms": None})
+    assert remaining_s(older, at_s=1_001) is None
 
 
 def test_results_say_by_their_files_which_device_they_are_of(tmp_path: Path) -> None:
