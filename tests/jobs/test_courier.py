@@ -255,6 +255,49 @@ def test_a_dead_couriers_delivery_is_made_by_another_after_a_minute(
     clock.now_ms += 1
     machine.deliver()
     assert fate(machine, job) == ("delivered", 2, "delivered")
+    log = machine.outbox(job.id)["completed"].log
+    assert [each.error and each.error.code for each in log] == ["lost", None]
+
+
+@pytest.mark.parametrize("calls", range(3, 9))
+def test_a_courier_that_dies_at_any_call_after_its_claim_leaves_the_delivery_to_another(
+    machine: Machine, job: Job, clock: Clock, calls: int
+) -> None:
+    def die(call: int) -> None:
+        if call == calls:
+            raise Crash
+
+    with pytest.raises(Crash):
+        deliver(replace(machine, kv=WatchedStore(machine.kv, before=die)), job)
+    clock.now_ms += CLAIM_MS
+    machine.deliver()
+    state, attempts, told = fate(machine, job)
+    assert (state, told) == ("delivered", "delivered")
+    assert attempts == (2 if calls < 8 else 1)  # the eighth is the count, after the outcome
+
+
+def test_each_attempt_is_in_the_log_with_its_outcome(
+    machine: Machine, job: Job, origin: Origin, clock: Clock
+) -> None:
+    origin.answers = [500, 302]
+    for delay_s in (5, 300, 0):
+        machine.deliver()
+        clock.advance(seconds=delay_s)
+    log = machine.outbox(job.id)["completed"].log
+    assert [(each.status, each.error and each.error.code) for each in log] == [
+        (500, "status"),
+        (302, "redirect"),
+        (200, None),
+    ]
+    assert [each.at_ms - log[0].at_ms for each in log] == [0, 5_000, 305_000]
+
+
+def test_retries_of_many_are_spread(
+    machine: Machine, job: Job, origin: Origin, clock: Clock
+) -> None:
+    origin.answers = [500]
+    deliver(replace(machine, share=lambda: 0.5), job)
+    assert due_ms(machine, job) == clock() + 5_250
 
 
 def test_a_courier_that_was_overtaken_does_not_tell_the_outcome(

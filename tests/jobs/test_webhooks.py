@@ -8,19 +8,28 @@ import pytest
 from standardwebhooks import Webhook as StandardWebhook
 from standardwebhooks import WebhookVerificationError
 
-from billing.accounts import new_account
+from billing.accounts import new_account, new_webhook_secret
 from jobs.ids import iso_utc, system_clock
 from jobs.job import Status, WebhookEvent
 from jobs.links import Links
+from jobs.outbound import UnsupportedUrl
 from jobs.webhooks import (
+    LOST,
+    MAX_LOGGED,
     RETRY_DELAYS_S,
     Delivery,
+    DeliveryState,
     HmacKey,
+    Reason,
+    Tried,
     announcement,
+    any_share,
+    delivery_put,
     headers,
     next_attempt_at_ms,
     payload,
 )
+from storage.kv import MAX_VALUE_BYTES, check_limits
 from tests.jobs.machine import PUBLIC_URL
 from tests.jobs.test_job import FAILURE, NOW_MS, RESULT, a_job
 
@@ -147,6 +156,77 @@ def test_each_attempt_waits_longer_than_the_last(attempts: int, wait_s: int) -> 
     delivery = delivery_of(attempts=attempts)
     at_ms = next_attempt_at_ms(delivery, now_ms=NOW_MS, retry_after_s=None, share=never)
     assert at_ms == NOW_MS + wait_s * 1000
+
+
+@pytest.mark.parametrize(("attempts", "wait_s"), list(enumerate(RETRY_DELAYS_S, start=1)))
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.999])
+def test_each_wait_is_lengthened_by_chance_up_to_a_tenth(
+    attempts: int, wait_s: int, share: float
+) -> None:
+    delivery = delivery_of(attempts=attempts)
+    at_ms = next_attempt_at_ms(delivery, now_ms=NOW_MS, retry_after_s=None, share=lambda: share)
+    assert at_ms == NOW_MS + round(wait_s * 1000 * (1 + share / 10))
+
+
+def test_chance_never_takes_anything_off_what_a_receiver_asks_for() -> None:
+    delivery = delivery_of(attempts=1)
+    at_ms = next_attempt_at_ms(delivery, now_ms=NOW_MS, retry_after_s=900, share=lambda: 0.5)
+    assert at_ms == NOW_MS + 945_000
+
+
+def test_what_is_tried_anew_has_its_whole_schedule_again() -> None:
+    anew = delivery_of(attempts=len(RETRY_DELAYS_S) + 1).anew(now_ms=NOW_MS)
+    waits_s = []
+    for _ in range(len(RETRY_DELAYS_S)):
+        anew = anew.begun(now_ms=NOW_MS)
+        at_ms = next_attempt_at_ms(anew, now_ms=NOW_MS, retry_after_s=None, share=never)
+        assert at_ms is not None
+        waits_s.append((at_ms - NOW_MS) // 1000)
+    assert waits_s == [*RETRY_DELAYS_S]
+    last = anew.begun(now_ms=NOW_MS)
+    assert next_attempt_at_ms(last, now_ms=NOW_MS, retry_after_s=None, share=never) is None
+
+
+def test_chance_is_a_share() -> None:
+    drawn = [any_share() for _ in range(100)]
+    assert all(0 <= share < 1 for share in drawn)
+    assert len(set(drawn)) > 50
+
+
+def test_the_log_has_the_last_attempts_and_all_are_counted() -> None:
+    delivery = delivery_of()
+    for number in range(MAX_LOGGED + 5):
+        tried = Tried(at_ms=number, status=500, duration_ms=1)
+        delivery = delivery.begun(now_ms=number).tried(tried, state=DeliveryState.PENDING)
+    assert delivery.attempts == MAX_LOGGED + 5
+    assert [each.at_ms for each in delivery.log] == list(range(5, MAX_LOGGED + 5))
+
+
+def test_a_delivery_with_a_full_log_has_a_place_in_every_store() -> None:
+    delivery = delivery_of().model_copy(update={"url": "http://h.test/" + "x" * 8000})
+    error = Reason(code="unsupported_address", message=str(UnsupportedUrl()))
+    for number in range(MAX_LOGGED):
+        tried = Tried(at_ms=NOW_MS + number, duration_ms=15_000, error=error)
+        delivery = delivery.tried(tried, state=DeliveryState.PENDING)
+    check_limits((delivery_put(delivery, replaces=None, due_at_ms=NOW_MS),))
+    assert len(delivery.model_dump_json()) < MAX_VALUE_BYTES / 2
+
+
+def test_an_attempt_that_nobody_lived_to_tell_of_is_shown_as_lost() -> None:
+    delivery = delivery_of().begun(now_ms=5).begun(now_ms=9)
+    assert [(each.at_ms, each.error) for each in delivery.log] == [(5, LOST)]
+    assert (delivery.attempts, delivery.begun_at_ms) == (2, 9)
+
+
+def test_two_secrets_sign_beside_each_other() -> None:
+    delivery, second = delivery_of(), new_webhook_secret()
+    both = [ACCOUNT.webhook_secret, second]
+    sent = headers(delivery, webhook_secrets=both, hmac_key="raw", now_ms=system_clock())
+    assert len(sent["webhook-signature"].split(" ")) == 2
+    for secret in both:
+        StandardWebhook(secret).verify(delivery.body, sent)
+    with pytest.raises(WebhookVerificationError):
+        StandardWebhook(new_webhook_secret()).verify(delivery.body, sent)
 
 
 def test_the_schedule_is_the_standards_and_then_over() -> None:
