@@ -2,32 +2,34 @@
 
 import hashlib
 import json
+import re
 
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
 from jobs.errors import IdempotencyKeyInvalid
 from jobs.submission import Accepted, RequestName
+from storage.kv import MAX_INTEGER
 
 MAX_KEY_CHARS = 255
 REPLAYED = "Idempotent-Replayed"
+
+_ESCAPED = re.compile(r'\\(["\\])')
 
 
 async def request_name(request: Request) -> RequestName | None:
     """The request's name in its account, or None if it carries no key.
 
-    A key may be quoted (as the IETF draft has it) or bare, of printable ASCII. Its scope is the
-    method and the path; the fingerprint is that of the JSON as received, in canonical form, so
-    neither spacing nor the order of members matters.
+    Its scope is the method and the path; the fingerprint is that of the JSON as received, in
+    canonical form.
     """
-    header = request.headers.get("idempotency-key")
-    if header is None:
+    headers = request.headers.getlist("idempotency-key")
+    if not headers:
         return None
-    key = header[1:-1] if len(header) > 1 and header[0] == header[-1] == '"' else header
-    if not 1 <= len(key) <= MAX_KEY_CHARS or not (key.isascii() and key.isprintable()):
+    if len(headers) > 1:  # which of them is meant nobody can say
         raise IdempotencyKeyInvalid
     return RequestName(
-        name=f"{request.method} {request.url.path}#{key}",
+        name=f"{request.method} {request.url.path}#{_key(headers[0])}",
         fingerprint=fingerprint(await request.body()),
     )
 
@@ -39,9 +41,30 @@ def tell_replay(accepted: Accepted, response: Response) -> None:
 
 
 def fingerprint(body: bytes) -> str:
-    """The SHA-256 of a JSON body's canonical form."""
+    """The SHA-256 of a JSON body's canonical form.
+
+    Two bodies have the same one if they mean the same: whatever the spacing, the order of members,
+    the way that characters are escaped, and whether a whole number is written 2, 2.0 or 2e0.
+    """
     try:
-        canonical = json.dumps(json.loads(body), sort_keys=True, separators=(",", ":"))
+        said = json.loads(body, parse_float=_number)
+        canonical = json.dumps(said, sort_keys=True, separators=(",", ":"))
     except (ValueError, RecursionError) as error:
         raise HTTPException(400, "Invalid JSON body") from error
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _key(header: str) -> str:
+    """The key, which may be quoted, as the IETF's draft has it, or bare; printable ASCII."""
+    key = header
+    if len(header) > 1 and header[0] == header[-1] == '"':
+        key = _ESCAPED.sub(r"\1", header[1:-1])
+    if not 1 <= len(key) <= MAX_KEY_CHARS or not (key.isascii() and key.isprintable()):
+        raise IdempotencyKeyInvalid
+    return key
+
+
+def _number(text: str) -> float | int:
+    number = float(text)
+    is_whole = number.is_integer() and abs(number) <= MAX_INTEGER
+    return int(number) if is_whole else number

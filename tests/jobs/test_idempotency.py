@@ -8,10 +8,11 @@ import pytest
 
 from billing.administration import create_key
 from billing.keys import Caller, authenticate
+from inference.images import ImageInfo
 from jobs.errors import IdempotencyMismatch, ModelUnavailable
 from jobs.job import Status
 from jobs.submission import REQUEST_KEPT_MS, Accepted, RequestName, Terms
-from storage.kv import Unknown
+from storage.kv import Unavailable, Unknown
 from tests.jobs.machine import PARAMS, PICTURE, Machine, files_in
 from tests.running import Clock, Origin
 from tests.watched import WatchedStore
@@ -142,3 +143,44 @@ def test_a_lost_answer_is_no_repeat(machine: Machine, caller: Caller) -> None:
     first = submit(unlucky, caller)
     assert not first.is_replay
     assert submit(machine, caller)[:2] == (first.job, True)
+
+
+def test_a_store_that_fails_before_the_commit_uses_no_name_up(
+    machine: Machine, caller: Caller, tmp_path: Path
+) -> None:
+    def fail(call: int) -> None:
+        if call == 2:  # the commit
+            raise Unavailable
+
+    unlucky = replace(machine, kv=WatchedStore(machine.kv, before=fail))
+    with pytest.raises(Unavailable):
+        submit(unlucky, caller)
+    assert files_in(tmp_path) == set()
+    assert not submit(machine, caller).is_replay
+
+
+def test_a_repeat_while_the_first_is_being_fetched_finds_its_job(
+    machine: Machine, caller: Caller, tmp_path: Path
+) -> None:
+    firsts: list[Accepted] = []
+
+    def first(_: ImageInfo) -> Terms:
+        firsts.append(submit(machine, caller))
+        return Terms(PARAMS, 8)
+
+    order = machine.order(caller, request=REQUEST, terms=first)
+    second = machine.services.submissions.submit(order)
+    assert (second.is_replay, second.job) == (True, firsts[0].job)
+    assert machine.balance(caller.account_id).held == 8
+    assert len(files_in(tmp_path)) == 1
+
+
+def test_a_repeat_of_what_was_deleted_since_makes_no_second_job(
+    machine: Machine, caller: Caller
+) -> None:
+    first = submit(machine, caller)
+    machine.services.deletions.delete(caller.account_id, first.job.id)
+    again = submit(machine, caller)
+    assert (again.is_replay, again.job.status) == (True, Status.CANCELLED)
+    assert machine.balance(caller.account_id).available == 100
+    assert machine.contradictions() == []
