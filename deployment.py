@@ -110,6 +110,13 @@ COURIERS = Part(
     Scale(max_containers=5, scaledown_window_s=60),
 )
 
+SANDBOX_WORKERS = Part(
+    # Small pictures on the processor alone; some jobs wait on purpose, so several fit at once.
+    Machine(cpu=1.0, memory_mib=3 * 1024, timeout_s=900, max_inputs=6),
+    Scale(max_containers=2, scaledown_window_s=60),
+)
+"""Who works in the sandbox, for nothing."""
+
 SWEEPER = Part(
     # Never two at once. It starts anew each minute: that costs less than to keep it waiting.
     Machine(cpu=0.5, memory_mib=512, timeout_s=300),

@@ -18,6 +18,7 @@ from handlers.settings import Settings, SettingsError
 from handlers.wiring import load_engine, open_store, wired
 from inference.catalogue import has_creative
 from jobs.dispatch import HintThreads
+from jobs.job import SANDBOX
 from jobs.services import Services
 from jobs.watch import Watcher
 from storage.kv import Key, KeyValue
@@ -30,6 +31,8 @@ AUDIT_LOOK_EVERY_S = 60.0
 """How often it is seen whether a day has passed since the last audit."""
 DISPATCH_GRACE_MS = 1_000  # a hint within this process takes no time; a restart forgets them all
 DELIVERY_THREADS = 16
+SANDBOX_THREADS = 2
+"""Beside the workers: a sandbox job may be made to last, and nobody who pays is to wait for it."""
 STOP_WITHIN_S = 5
 
 
@@ -102,11 +105,16 @@ class LocalDispatcher:
 
     def __init__(self) -> None:
         self._jobs: HintThreads[UUID] | None = None
+        self._sandbox_jobs: HintThreads[UUID] | None = None
         self._deliveries: HintThreads[Key] | None = None
 
     def work_with(self, work: Callable[[UUID], None], *, threads: int) -> None:
         """Have jobs worked on from now on."""
         self._jobs = HintThreads("worker", work, threads=threads)
+
+    def work_in_sandbox_with(self, work: Callable[[UUID], None], *, threads: int) -> None:
+        """Have the jobs of sandboxes worked on from now on."""
+        self._sandbox_jobs = HintThreads("sandbox", work, threads=threads)
 
     def deliver_with(self, deliver: Callable[[Key], None], *, threads: int) -> None:
         """Have deliveries made from now on."""
@@ -114,14 +122,15 @@ class LocalDispatcher:
 
     def stop(self) -> None:
         """Start nothing more; what runs may end within moments, or when its lease has run out."""
-        for threads in (self._jobs, self._deliveries):
+        for threads in (self._jobs, self._sandbox_jobs, self._deliveries):
             if threads is not None:
                 threads.stop(within_s=STOP_WITHIN_S)
 
-    def job(self, job_id: UUID, *, model: str) -> None:  # noqa: ARG002, one engine has them all
-        """Let a worker thread look at the job."""
-        if self._jobs is not None:
-            self._jobs.hint(job_id)
+    def job(self, job_id: UUID, *, model: str) -> None:
+        """Let a worker thread look at the job; one engine has all models."""
+        threads = self._sandbox_jobs if model == SANDBOX else self._jobs
+        if threads is not None:
+            threads.hint(job_id)
 
     def delivery(self, key: Key) -> None:
         """Let a delivery thread look at the delivery."""
@@ -157,6 +166,8 @@ class Background:
     def start(self) -> None:
         """Begin; nothing here keeps the web app waiting."""
         self._dispatcher.deliver_with(self._services.courier.deliver, threads=DELIVERY_THREADS)
+        work = self._services.worker(None).work  # that takes no engine, and no torch
+        self._dispatcher.work_in_sandbox_with(work, threads=SANDBOX_THREADS)
         self._thread.start()
         self._auditor.start()
 

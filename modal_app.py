@@ -17,11 +17,12 @@ import modal
 from modal import exception as modal_errors
 
 import deployment
-from deployment import COURIERS, CREATIVE, FAITHFUL, FILLER, SWEEPER, WEB, Part
+from deployment import COURIERS, CREATIVE, FAITHFUL, FILLER, SANDBOX_WORKERS, SWEEPER, WEB, Part
 from handlers.logs import configure
 from handlers.settings import Settings, SettingsError
 from handlers.startup import uncollected
 from handlers.wiring import load_engine, open_files, open_store, wired
+from jobs.job import SANDBOX
 from jobs.services import Services
 from jobs.spawning import JobHint, SpawnDispatcher
 from storage.kv import Key
@@ -243,6 +244,28 @@ class Couriers:
         self.parts.close()
 
 
+@app.cls(image=web_image, env={**deployment.EVERYWHERE_ENV}, **sized(SANDBOX_WORKERS))
+@modal.concurrent(max_inputs=SANDBOX_WORKERS.machine.max_inputs)
+class SandboxWorkers:
+    """Works in the sandbox: on no card, and on no other jobs."""
+
+    @modal.enter()
+    def start(self) -> None:
+        """Open the stores."""
+        self.parts = wire()
+        self.worker = self.parts.services.worker(None)
+
+    @modal.method()
+    def work(self, job_id: str) -> None:
+        """Bring a sandbox job to its end, or do nothing if somebody else does."""
+        self.worker.work(UUID(job_id))
+
+    @modal.exit()
+    def stop(self) -> None:
+        """Give back what is underway, and close the store."""
+        self.parts.close()
+
+
 @app.function(
     image=web_image,
     volumes=weights_mount,
@@ -297,7 +320,10 @@ TIERS = {FAITHFUL.name: Faithful, CREATIVE.name: Creative}
 
 
 def _spawn_job(hint: JobHint) -> None:
-    TIERS[deployment.tier_of(hint.model).name]().upscale.spawn(str(hint.job_id))
+    if hint.model == SANDBOX:
+        SandboxWorkers().work.spawn(str(hint.job_id))
+    else:
+        TIERS[deployment.tier_of(hint.model).name]().upscale.spawn(str(hint.job_id))
 
 
 def _spawn_delivery(key: Key) -> None:

@@ -107,12 +107,22 @@ class Caller(NamedTuple):
     key: ApiKey
     key_version: int
 
+    @property
+    def world(self) -> str:
+        """Whose jobs it knows: the account's, or those of the account's sandbox."""
+        return world_of(self.account_id, is_sandbox=self.key.is_sandbox)
+
     def still_active(self) -> Check:
         """The condition that the key has not changed since the request was let in.
 
         Its time may have run out meanwhile: that is no worse than a request a moment earlier.
         """
         return Check(key_key(self.key_sha256), version=self.key_version)
+
+
+def world_of(account_id: str, *, is_sandbox: bool) -> str:
+    """What an account's jobs are kept under; its sandbox's are kept apart from the others."""
+    return f"{account_id}/sandbox" if is_sandbox else account_id
 
 
 class IssuedKey(NamedTuple):

@@ -86,12 +86,12 @@ def hold(account: Account, job_id: str, *, split: Split, now_ms: int) -> tuple[C
     """Take a job's price out of the balance, and count the job as unfinished.
 
     The commit is refused if either kind of credits does not cover its part, if anything is owed,
-    or if too many jobs are unfinished.
+    or if too many jobs are unfinished. A price of nothing asks for no balance.
     """
     add = Add(
         account_key(account.id),
         {"available": -split.paid, "promo": -split.promo, "held": split.credits, "in_flight": 1},
-        floors={"available": 0, "promo": 0},
+        floors={"available": 0, "promo": 0} if split.credits else {},
         ceilings={"in_flight": account.max_in_flight},
     )
     entry = Entry(
@@ -237,11 +237,14 @@ def _is_held(account_id: str, job_id: str, *, split: Split) -> Add:
 
 def _entry(
     account_id: str, name: str, *, entry: Entry, counters: Mapping[str, int] | None = None
-) -> tuple[Put, Put]:
-    """The entry under its name, which makes it happen once, and again by its time, for reading."""
+) -> tuple[Put, ...]:
+    """The entry under its name, which makes it happen once, and again by its time, for reading.
+
+    One that moves nothing, as in the sandbox, is on no statement.
+    """
     value = entry.model_dump(mode="json")
     moment = f"{entry.at_ms:015}#{name}"
-    return (
-        Put(Key(f"ledger#{account_id}", name), value, counters=counters or {}),
-        Put(Key(f"statement#{account_id}", moment), value | {"name": name}),
-    )
+    named = Put(Key(f"ledger#{account_id}", name), value, counters=counters or {})
+    if not (entry.credits or entry.promo or entry.held):
+        return (named,)
+    return named, Put(Key(f"statement#{account_id}", moment), value | {"name": name})

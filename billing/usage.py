@@ -22,7 +22,7 @@ DAY_MS = 24 * 60 * 60 * 1000
 
 class Tally(Part):
     """Where a job is counted. `day` is in days since 1970, UTC; `capped_as` names the items that
-    the key's caps count in, None if they need none.
+    the key's caps count in, None if they need none. A sandbox job is no usage; caps hold for it.
     """
 
     account_id: str
@@ -30,6 +30,7 @@ class Tally(Part):
     model: str
     day: int
     capped_as: str | None
+    is_sandbox: bool = False
 
     @property
     def usage_key(self) -> Key:
@@ -50,7 +51,8 @@ class Tally(Part):
     @property
     def keys(self) -> tuple[Key, ...]:
         """Every item that the job is counted in."""
-        return (self.usage_key, *((self.day_key, self.month_key) if self.capped_as else ()))
+        used = () if self.is_sandbox else (self.usage_key,)
+        return (*used, *((self.day_key, self.month_key) if self.capped_as else ()))
 
 
 def tally_of(key: ApiKey, *, model: str, now_ms: int) -> Tally:
@@ -61,6 +63,7 @@ def tally_of(key: ApiKey, *, model: str, now_ms: int) -> Tally:
         model=model,
         day=now_ms // DAY_MS,
         capped_as=(key.capped_as or key.id) if key.caps.are_counted else None,
+        is_sandbox=key.is_sandbox,
     )
 
 
@@ -88,6 +91,8 @@ def counted(
 
 def given_back(tally: Tally, *, credits: int) -> tuple[Change, ...]:
     """The changes that take a failed job's credits out again."""
+    if tally.is_sandbox:
+        return ()
     refunded = Add(tally.usage_key, {"refunded_jobs": 1, "refunded_credits": credits})
     return (refunded, *(Add(key, {"credits": -credits}) for key in tally.keys[1:]))
 

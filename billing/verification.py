@@ -90,20 +90,23 @@ def _wrong_purchases(rows: Mapping[str, Entry]) -> Iterator[str]:
 
 
 def _is_sound(name: str, entry: Entry) -> bool:
-    """Whether an entry moves credits the way its kind does, under the name its kind has."""
+    """Whether an entry moves credits the way its kind does, under the name its kind has.
+
+    A job of the sandbox holds, and settles, nothing.
+    """
     match entry.kind:
         case EntryKind.GRANT:
             return name.startswith("grant:") and entry.credits > 0 == entry.held == entry.promo
         case EntryKind.HOLD:
             taken = entry.credits + entry.promo
-            is_taken = max(entry.credits, entry.promo) <= 0 < entry.held == -taken
+            is_taken = max(entry.credits, entry.promo) <= 0 <= entry.held == -taken
             return name == f"hold:{entry.job_id}" and is_taken
         case EntryKind.CAPTURE:
-            is_spent = entry.held < 0 == entry.credits == entry.promo
+            is_spent = entry.held <= 0 == entry.credits == entry.promo
             return name == f"settle:{entry.job_id}" and is_spent
         case EntryKind.RELEASE:
             given = entry.credits + entry.promo
-            is_given = entry.held == -given < 0 <= min(entry.credits, entry.promo)
+            is_given = entry.held == -given <= 0 <= min(entry.credits, entry.promo)
             return name == f"settle:{entry.job_id}" and is_given
         case EntryKind.PROMO:
             return name.startswith("promo:") and entry.promo > 0 == entry.held == entry.credits

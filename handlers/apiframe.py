@@ -120,7 +120,10 @@ def upscale(
     wait_s: WaitOf,
     response: Response,
 ) -> Submitted | Waited:
-    """Submit a picture. Its credits are taken now, and given back in full if the job fails."""
+    """Submit a picture. Its credits are taken now, and given back in full if the job fails.
+
+    With `Prefer: wait=N`, from 1 to 60 seconds, a job that ends in time is the answer, with a 200.
+    """
     said = body.root
     if isinstance(said, TopazUpscale):
         params: TopazParams | ClarityParams = said.topazUpscaleParams
@@ -131,7 +134,7 @@ def upscale(
         source_url=params.image,
         said={name: value for name, value in params.model_dump().items() if value is not None}
         | {"image": shown(params.image)},
-        terms=within(apiframe_pricing(params, services), said.maxCredits),
+        terms=within(apiframe_pricing(params, services), said.maxCredits, caller),
         webhook=_webhook(said.webhookUrl, said.webhookEvents, services),
         retention_days=said.retentionDays,
         request=request,
@@ -152,7 +155,7 @@ def upscale(
 @guarded.get("/jobs/{job_id}", dependencies=[READS])
 def job(job_id: JobId, caller: CallerOf, services: ServicesOf) -> JobDetails:
     """One job."""
-    found = find_own_job(services.kv, caller.account_id, job_id=job_id)
+    found = find_own_job(services.kv, caller.world, job_id=job_id)
     return details(found, links=services.links, now_ms=services.clock())
 
 
@@ -179,7 +182,7 @@ def jobs(
     if search is None:
         found = page(
             services.kv,
-            caller.account_id,
+            caller.world,
             before=before,
             limit=limit,
             is_wanted=None if is_of_all else is_wanted,
@@ -209,7 +212,12 @@ def me(caller: CallerOf, services: ServicesOf) -> Me:
             maxConcurrentJobs=services.plans.applied(account).max_in_flight,
             customerId=None,
         ),
-        apiKey=KeyInfo(id=caller.key.id, name=caller.key.name, prefix=caller.key.prefix),
+        apiKey=KeyInfo(
+            id=caller.key.id,
+            name=caller.key.name,
+            prefix=caller.key.prefix,
+            sandbox=caller.key.is_sandbox,
+        ),
     )
 
 
@@ -259,7 +267,7 @@ def _webhook(url: str | None, events: list[Any] | None, services: Services) -> W
 def _with_id(text: str, caller: Caller, services: Services) -> list[Job]:
     """The caller's job with that id, if there is one."""
     try:
-        return [find_own_job(services.kv, caller.account_id, job_id=UUID(text))]
+        return [find_own_job(services.kv, caller.world, job_id=UUID(text))]
     except (ValueError, JobUnknown):
         return []
 

@@ -135,6 +135,10 @@ class UpscaleRequest(RootModel[TopazUpscale | ClarityUpscale]):
     root: TopazUpscale | ClarityUpscale = Field(discriminator="model")
 
 
+InSandbox = Annotated[bool, Field(exclude_if=lambda value: not value)]
+"""Said of what is in the sandbox, and only of that: the dialect does not know it."""
+
+
 class Submitted(BaseModel):
     """The answer to a submission."""
 
@@ -164,6 +168,7 @@ class JobSummary(BaseModel):
     createdAt: str
     completedAt: str | None
     expired: bool
+    sandbox: InSandbox = False
 
 
 class JobDetails(JobSummary):
@@ -224,6 +229,7 @@ class KeyInfo(BaseModel):
     id: str
     name: str
     prefix: str
+    sandbox: InSandbox = False
 
 
 class Me(BaseModel):
@@ -291,4 +297,5 @@ def _summary(job: Job, *, links: Links, now_ms: int) -> dict[str, Any]:
         "createdAt": iso_utc(job.created_at_ms),
         "completedAt": None if job.ended_at_ms is None else iso_utc(job.ended_at_ms),
         "expired": is_expired(job, now_ms=now_ms),
+        "sandbox": job.is_sandbox,
     }

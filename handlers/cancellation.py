@@ -22,11 +22,11 @@ def add_vicsee_cancel(router: APIRouter, **options: Any) -> None:
 
 def cancel_job(job_id: JobId, caller: CallerOf, services: ServicesOf) -> JobDetails:
     """End a job before its time; its credits come back. One that has ended otherwise is a 409."""
-    job = services.cancellations.cancel(caller.account_id, job_id)
+    job = services.cancellations.cancel(caller.world, job_id)
     return details(job, links=services.links, now_ms=services.clock())
 
 
 def cancel_task(task_id: TaskId, caller: CallerOf, services: ServicesOf) -> Envelope[Task]:
     """End a task before its time; its credits come back. One that has ended otherwise is a 409."""
-    job = services.cancellations.cancel(caller.account_id, task_id)
+    job = services.cancellations.cancel(caller.world, task_id)
     return Envelope(data=task(job, links=services.links))

@@ -85,7 +85,7 @@ def add_deliveries(router: APIRouter, **options: Any) -> None:
 
 def deliveries(job_id: JobId, caller: CallerOf, services: ServicesOf) -> DeliveryList:
     """What became of a job's webhooks in the last 30 days, attempt by attempt."""
-    sent = services.redeliveries.of_job(caller.account_id, job_id)
+    sent = services.redeliveries.of_job(caller.world, job_id)
     return DeliveryList(deliveries=[_delivery(each) for each in sent])
 
 
@@ -94,7 +94,7 @@ def redeliver(job_id: JobId, event: str, caller: CallerOf, services: ServicesOf)
 
     `event` is `completed`, `failed`, or the `id` of a webhook.
     """
-    return _delivery(services.redeliveries.redeliver(caller.account_id, job_id, event))
+    return _delivery(services.redeliveries.redeliver(caller.world, job_id, event))
 
 
 def test_event(body: TestRequest, caller: CallerOf, services: ServicesOf) -> TestOutcome:

@@ -23,7 +23,7 @@ def delete_job(job_id: JobId, caller: CallerOf, services: ServicesOf) -> None:
 
     Its price, its status and its times stay, and so does the ledger. Twice is no error.
     """
-    services.deletions.delete(caller.account_id, job_id)
+    services.deletions.delete(caller.world, job_id)
 
 
 def delete_task(task_id: TaskId, caller: CallerOf, services: ServicesOf) -> None:
@@ -31,4 +31,4 @@ def delete_task(task_id: TaskId, caller: CallerOf, services: ServicesOf) -> None
 
     Its price, its status and its times stay. Twice is no error.
     """
-    services.deletions.delete(caller.account_id, task_id)
+    services.deletions.delete(caller.world, task_id)

@@ -76,7 +76,7 @@ def add_vicsee_events(router: APIRouter, **options: Any) -> None:
 
 def job_events(job_id: JobId, caller: CallerOf, services: ServicesOf, told: ToldOf) -> Response:
     """What becomes of a job, as server-sent events; the last one has the job as it ended."""
-    job = find_own_job(services.kv, caller.account_id, job_id=job_id)
+    job = find_own_job(services.kv, caller.world, job_id=job_id)
 
     def show(job: Job) -> JobDetails:
         return details(job, links=services.links, now_ms=services.clock())
@@ -86,7 +86,7 @@ def job_events(job_id: JobId, caller: CallerOf, services: ServicesOf, told: Told
 
 def task_events(task_id: TaskId, caller: CallerOf, services: ServicesOf, told: ToldOf) -> Response:
     """What becomes of a task, as server-sent events; the last one has the task as it ended."""
-    job = find_own_job(services.kv, caller.account_id, job_id=task_id)
+    job = find_own_job(services.kv, caller.world, job_id=task_id)
 
     def show(job: Job) -> Task:
         return task(job, links=services.links)

@@ -156,7 +156,10 @@ def upscale_image(
     wait_s: WaitOf,
     response: Response,
 ) -> Envelope[wire.Created] | Waited:
-    """Submit a picture. Its credits are taken now, and given back if the task fails."""
+    """Submit a picture. Its credits are taken now, and given back if the task fails.
+
+    With `Prefer: wait=N`, from 1 to 60 seconds, the answer is a task at its end if that is in time.
+    """
     accepted = services.submissions.submit(_order(body, caller, services, request))
     tell_replay(accepted, response)
     return answered(
@@ -200,7 +203,7 @@ def generate(
 @guarded.get("/tasks/{task_id}", dependencies=[READS])
 def task(task_id: TaskId, caller: CallerOf, services: ServicesOf) -> Envelope[wire.Task]:
     """One task."""
-    job = find_own_job(services.kv, caller.account_id, job_id=task_id)
+    job = find_own_job(services.kv, caller.world, job_id=task_id)
     return Envelope(data=wire.task(job, links=services.links))
 
 
@@ -213,7 +216,7 @@ def download(
     task_id: TaskId, caller: CallerOf, services: ServicesOf, mode: Literal["url", "proxy"] = "url"
 ) -> Envelope[wire.Download] | StreamingResponse:
     """Where the result can be had; `mode=proxy` answers with its bytes."""
-    kept = find_own(services.kv, caller.account_id, job_id=task_id)
+    kept = find_own(services.kv, caller.world, job_id=task_id)
     job = kept.job
     if job.result is None or is_expired(job, now_ms=services.clock()):
         raise ResultMissing
@@ -268,7 +271,7 @@ def _order(
         caller=caller,
         source_url=said.image_url,
         said={"image_url": shown(said.image_url), "upscale_factor": str(said.upscale_factor)},
-        terms=within(vicsee_pricing(said.upscale_factor, services), said.max_credits),
+        terms=within(vicsee_pricing(said.upscale_factor, services), said.max_credits, caller),
         retention_days=said.retention_days,
         request=request,
     )

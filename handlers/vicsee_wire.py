@@ -4,7 +4,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from handlers.apiframe_wire import MaxCredits, RetentionDays
+from handlers.apiframe_wire import InSandbox, MaxCredits, RetentionDays
 from handlers.limits import MAX_IMAGE_CHARS
 from handlers.quality_wire import Reported, shown_quality
 from jobs.ids import iso_utc
@@ -129,6 +129,7 @@ class Task(BaseModel):
     createdAt: str
     result: TaskResult | None
     error: TaskError | None
+    sandbox: InSandbox = False
 
 
 class Download(BaseModel):
@@ -222,6 +223,7 @@ def task(job: Job, *, links: Links) -> Task:
         createdAt=iso_utc(job.created_at_ms),
         result=_result(job, links),
         error=_error(job),
+        sandbox=job.is_sandbox,
     )
 
 

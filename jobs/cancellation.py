@@ -23,13 +23,13 @@ class Cancellations:
     kv: KeyValue
     endings: Endings
 
-    def cancel(self, account_id: str, job_id: UUID) -> Job:
-        """The account's job, cancelled now or before.
+    def cancel(self, world: str, job_id: UUID) -> Job:
+        """The world's job, cancelled now or before.
 
         Raises `JobUnknown`, `JobForeign`, and `JobFinished` if it has completed or failed.
         """
         for _ in range(_COMMIT_TRIES):
-            kept = find_own(self.kv, account_id, job_id=job_id)
+            kept = find_own(self.kv, world, job_id=job_id)
             if kept.job.status is Status.CANCELLED:
                 return kept.job
             if kept.job.status.is_terminal:

@@ -5,15 +5,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
+from uuid import UUID
 
 from billing.accounts import find_account, live_webhook_secrets
 from jobs.attempts import Outcome, Sender
 from jobs.breaker import Breakers, Pass, receiver_of
 from jobs.errors import TooManyAtOnce
 from jobs.ids import Clock
+from jobs.job import Status
 from jobs.metrics import Attempt, Metrics
 from jobs.records import find_job, next_put
 from jobs.retention import handed_over
+from jobs.sandbox import REPEAT_AFTER_S
 from jobs.subject import about_job
 from jobs.turns import Turns
 from jobs.webhooks import (
@@ -23,10 +26,12 @@ from jobs.webhooks import (
     Reason,
     Share,
     Tried,
+    delivery_key,
     delivery_put,
     next_attempt_at_ms,
+    outbox_of,
 )
-from storage.kv import Conflict, Key, KeyValue, Put
+from storage.kv import MAX_PAGE, Conflict, Key, KeyValue, Put
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +87,11 @@ class Courier:
             return
         delivery = Delivery.model_validate(item.value)
         with about_job(delivery.job_id):
+            if self._has_to_wait(delivery):
+                return
             self._deliver(_Read(key, item.version, delivery))
+            if delivery.event == "progress":
+                self._deliver_end(delivery.job_id)
 
     def _deliver(self, read: _Read) -> None:
         delivery = read.delivery
@@ -138,6 +147,8 @@ class Courier:
         state = DeliveryState.FAILED
         if outcome.attempt is Attempt.DELIVERED:
             state = DeliveryState.DELIVERED
+            if delivery.is_repeated:
+                state, retry_at_ms = DeliveryState.PENDING, self.clock() + REPEAT_AFTER_S * 1000
         elif outcome.attempt is not Attempt.GONE:
             retry_at_ms = next_attempt_at_ms(
                 delivery,
@@ -214,6 +225,28 @@ class Courier:
         if delivery.state is DeliveryState.DELIVERED:
             told = handed_over(told, now_ms=self.clock())
         return (next_put(told.job, replaces=told.version, due=told.due),)
+
+    def _has_to_wait(self, delivery: Delivery) -> bool:
+        """Whether it tells of an end while news of progress is on its way, which must not come
+        after it. Whoever brings the news delivers the end next; if nobody does, a later sweep.
+        """
+        if delivery.event == "progress" or delivery.attempts:
+            return False
+        now_ms = self.clock()
+        return any(
+            row.value["event"] == "progress"
+            and row.value.get("begun_at_ms") is not None
+            and row.due is not None
+            and row.due.at_ms > now_ms
+            for row in self.kv.query(outbox_of(delivery.job_id), limit=MAX_PAGE)
+        )
+
+    def _deliver_end(self, job_id: UUID) -> None:
+        """Deliver the job's end, if it is at one: it may have waited."""
+        kept = find_job(self.kv, job_id)
+        if kept is not None and kept.job.status.is_terminal:
+            event = "completed" if kept.job.status is Status.COMPLETED else "failed"
+            self.deliver(delivery_key(job_id, event))
 
     def _is_job_over(self, delivery: Delivery) -> bool:
         kept = find_job(self.kv, delivery.job_id)

@@ -29,13 +29,13 @@ class Deletions:
     retention: Retention
     clock: Clock
 
-    def delete(self, account_id: str, job_id: UUID) -> None:
+    def delete(self, world: str, job_id: UUID) -> None:
         """Delete the account's job, which is cancelled if it is not at its end; twice is quiet.
 
         Raises `JobUnknown` and `JobForeign`. That its files cannot be deleted now is no error.
         """
         for _ in range(_COMMIT_TRIES):
-            kept = find_own(self.kv, account_id, job_id=job_id)
+            kept = find_own(self.kv, world, job_id=job_id)
             if kept.job.deleted_at_ms is not None:
                 return
             try:
@@ -43,7 +43,7 @@ class Deletions:
                     self._intend(kept)
                     self._tidy_now(job_id)
                     return
-                self.cancellations.cancel(account_id, job_id)
+                self.cancellations.cancel(world, job_id)
             except (Conflict, Unknown, JobFinished):
                 continue  # what became of it is told by the job as it is now
         raise Unavailable(f"job {job_id} is too contended to delete")

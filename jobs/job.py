@@ -4,12 +4,16 @@ from enum import StrEnum
 from typing import Any, Literal, Self
 from uuid import UUID
 
+from billing.keys import world_of
 from billing.ledger import Split
 from billing.usage import Tally
 from inference.params import OutputFormat, UpscaleParams
 from inference.quality import Quality
 from jobs.errors import IllegalTransition
 from storage.record import Part, Record
+
+SANDBOX = "sandbox"
+"""What hints, and counts, call all jobs of sandboxes, in a model's place."""
 
 
 class Status(StrEnum):
@@ -92,6 +96,9 @@ class Job(Record):
     `steps_done` of `steps_of` are the tiles, or other pieces, of the attempt under way. The result
     is kept `retention_days` from the end on; where that is 0, `handed_over_at_ms` is when the
     customer was first told of it, or fetched it.
+
+    A sandbox job costs nothing and lies apart from the others; its `scene` is what its source
+    stands for.
     """
 
     id: UUID
@@ -103,6 +110,8 @@ class Job(Record):
     price_credits: int
     promo_credits: int = 0
     tally: Tally | None = None
+    is_sandbox: bool = False
+    scene: str | None = None
     webhook: Webhook | None
     retention_days: int = 90
     created_at_ms: int
@@ -122,6 +131,16 @@ class Job(Record):
     webhook_status: WebhookStatus | None = None
     handed_over_at_ms: int | None = None
     deleted_at_ms: int | None = None
+
+    @property
+    def world(self) -> str:
+        """What it is kept under: its account's, or the sandbox's of that."""
+        return world_of(self.account_id, is_sandbox=self.is_sandbox)
+
+    @property
+    def works_for(self) -> str:
+        """Whom it waits for: whoever has its model, or whoever works in the sandbox."""
+        return SANDBOX if self.is_sandbox else self.params.model
 
     @property
     def split(self) -> Split:

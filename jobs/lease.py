@@ -15,6 +15,7 @@ from jobs.ids import Clock
 from jobs.job import Job, Status
 from jobs.links import Links
 from jobs.records import JOBS, Kept, find_job, next_put
+from jobs.sandbox import scene_of
 from jobs.ticker import Ticker, in_a_thread
 from jobs.webhooks import announcement
 from storage.kv import Change, Conflict, Due, KeyValue, StoreError, Unavailable
@@ -140,7 +141,8 @@ def is_held(kept: Kept, *, now_ms: int) -> bool:
 
 def deadline_ms(job: Job) -> int:
     """When a job that is not at its end fails, whoever holds its lease."""
-    return job.created_at_ms + DEADLINE_MS
+    soon_s = scene_of(job).deadline_s
+    return job.created_at_ms + (DEADLINE_MS if soon_s is None else soon_s * 1000)
 
 
 class _Renewal:

@@ -44,7 +44,7 @@ class Counted(StrEnum):
     """What is counted, and by which labels."""
 
     JOBS_ENDED = "jobs_ended"
-    """Jobs, by model and status."""
+    """Jobs, by model and status. Those of the sandbox have `SANDBOX` for a model."""
 
     QUEUE_WAITS = "queue_waits"
     """Ended jobs, by the first of `WAIT_BOUNDS_MS` that their wait is not above, or `LONGER`."""
@@ -76,7 +76,7 @@ class Total(NamedTuple):
 
 
 class Unfinished(NamedTuple):
-    """The unfinished jobs among the `MAX_LOOKED_AT` of each queue that are due first.
+    """The unfinished live jobs among the `MAX_LOOKED_AT` of each queue that are due first.
 
     `oldest_ms` is the age of the oldest one that no worker has taken yet; 0 if there is none.
     """
@@ -105,8 +105,12 @@ class Metrics:
     def job_ended(self, job: Job, *, engine_ms: int) -> None:
         """A job was brought to its end; its last attempt had the engine work that long.
 
-        A job that no worker ever took has waited to its end.
+        A job that no worker ever took has waited to its end. In the sandbox waits are no matter.
         """
+        if job.is_sandbox:
+            ended = Total(Counted.JOBS_ENDED, (job.works_for, job.status.value))
+            self.count({ended: 1})
+            return
         ended_ms = job.ended_at_ms or self.clock()
         wait_ms = max((job.started_at_ms or ended_ms) - job.created_at_ms, 0)
         self.count(
@@ -120,7 +124,8 @@ class Metrics:
 
     def engine_worked(self, job: Job, *, engine_ms: int) -> None:
         """An attempt that did not end its job had the engine work that long."""
-        self.count({Total(Counted.ENGINE_MS, (job.params.model,)): engine_ms})
+        if not job.is_sandbox:
+            self.count({Total(Counted.ENGINE_MS, (job.params.model,)): engine_ms})
 
     def webhook_attempted(self, attempt: Attempt) -> None:
         """An attempt to deliver a webhook was made."""
@@ -158,6 +163,7 @@ class Metrics:
             item
             for queue in (JOBS, STRANDED)
             for item in self.kv.due(queue, until_ms=until_ms, limit=MAX_LOOKED_AT)
+            if not item.value.get("is_sandbox", False)
         ]
         statuses = Counter(item.value.get("status") for item in items)
         waiting_since_ms = [

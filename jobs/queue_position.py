@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from jobs.ids import Clock
-from jobs.job import Job, Status
+from jobs.job import SANDBOX, Job, Status
 from jobs.lease import DEADLINE_MS
 from jobs.records import JOBS
 from storage.kv import KeyValue
@@ -24,7 +24,8 @@ Lines = Mapping[str | None, Sequence[str]]
 class QueuePositions:
     """Tells places in the queue, for a whole process by one look every `KEPT_S` at most.
 
-    Jobs that `works_on` says are worked on by the same device wait in one line.
+    Jobs that `works_on` says are worked on by the same device wait in one line, those of the
+    sandbox in one of their own.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class QueuePositions:
             lines = self._lines_now()
         if lines is None:
             return None
-        line = lines.get(self._works_on(job.params.model), ())
+        line = lines.get(self._line(job.params.model, is_sandbox=job.is_sandbox), ())
         return bisect_left(line, str(job.id)) + 1  # the queue may lag and not have the job itself
 
     def _lines_now(self) -> Lines | None:
@@ -68,7 +69,11 @@ class QueuePositions:
         lines: defaultdict[str | None, list[str]] = defaultdict(list)
         for item in items:
             if item.value["status"] == Status.QUEUED:
-                lines[self._works_on(item.value["params"]["model"])].append(item.key.sort)
+                model, is_sandbox = item.value["params"]["model"], item.value.get("is_sandbox")
+                lines[self._line(model, is_sandbox=bool(is_sandbox))].append(item.key.sort)
         for line in lines.values():
             line.sort()  # ids begin with their time
         return lines
+
+    def _line(self, model: str, *, is_sandbox: bool) -> str | None:
+        return SANDBOX if is_sandbox else self._works_on(model)

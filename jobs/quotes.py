@@ -13,11 +13,18 @@ from billing.pricing import check_max_credits
 from inference.errors import TooManyPixels
 from inference.images import ImageInfo, output_size, probe
 from inference.params import OutputFormat
-from jobs.errors import FacesUnavailable, JobsError, ModelUnavailable
+from jobs import sandbox
+from jobs.errors import JobsError
 from jobs.estimates import Estimates
 from jobs.ids import Clock
 from jobs.sources import Sources
-from jobs.submission import Terms, check_affordable, check_in_flight
+from jobs.submission import (
+    Terms,
+    check_affordable,
+    check_in_flight,
+    check_served,
+    terms_for,
+)
 from jobs.turns import Turns
 from storage.kv import KeyValue
 
@@ -77,10 +84,12 @@ class Quotes:
         submission is in the quote.
         """
         account, balance = find_account(self.kv, wanted.caller.account_id)
-        info = self._info(account.id, wanted.source)
-        terms = wanted.terms(info)
+        info = self._info(wanted)
+        usual = wanted.terms(info)
+        terms = terms_for(wanted.caller, usual, info)
         width_px, height_px = output_size(info, terms.params.factor)
-        device = self.works_on(terms.params.model)
+        is_sandbox = wanted.caller.key.is_sandbox
+        device = None if is_sandbox else self.works_on(terms.params.model)
         return Quote(
             model=terms.params.model,
             price_credits=terms.price_credits,
@@ -89,13 +98,13 @@ class Quotes:
             format=terms.params.output_format,
             expected_s=self.estimates.expected_s(terms.params, info, device=device),
             spendable_credits=balance.spendable,
-            refusal=self._refusal(wanted, terms, self.plans.applied(account), balance),
+            refusal=self._refusal(wanted, usual, terms, self.plans.applied(account), balance),
         )
 
-    def _info(self, account_id: str, source: str | ImageInfo) -> ImageInfo:
+    def _info(self, wanted: Wanted) -> ImageInfo:
+        source = wanted.source
         if isinstance(source, str):
-            with self.fetches.taken(account_id):
-                data = self.sources.fetch(source)
+            data = self._fetched(source, wanted.caller)
             return probe(data, max_pixels=self.max_source_pixels)
         if source.width_px * source.height_px > self.max_source_pixels:
             raise TooManyPixels(
@@ -104,24 +113,34 @@ class Quotes:
             )
         return source
 
+    def _fetched(self, url: str, caller: Caller) -> bytes:
+        scene = sandbox.name_of(url, caller.key)
+        if scene is not None:
+            return sandbox.content_of(scene)
+        with self.fetches.taken(caller.account_id):
+            return self.sources.fetch(url)
+
     def _refusal(
-        self, wanted: Wanted, terms: Terms, account: Account, balance: Balance
+        self, wanted: Wanted, usual: Terms, terms: Terms, account: Account, balance: Balance
     ) -> BillingError | JobsError | None:
         try:
+            self._check_scene(wanted, usual, account)
             self._check(wanted, terms, account, balance)
         except (BillingError, JobsError) as refusal:
             return refusal
         return None
+
+    def _check_scene(self, wanted: Wanted, usual: Terms, account: Account) -> None:
+        if isinstance(wanted.source, str):
+            scene = sandbox.name_of(wanted.source, wanted.caller.key)
+            sandbox.check(scene, sandbox.Usual(usual.price_credits, account.max_in_flight))
 
     def _check(self, wanted: Wanted, terms: Terms, account: Account, balance: Balance) -> None:
         """In the order in which a submission is checked."""
         check_in_flight(account, balance)
         check_max_credits(terms.price_credits, wanted.max_credits)
         check_affordable(account, balance, price_credits=terms.price_credits)
-        if terms.params.model not in self.models:
-            raise ModelUnavailable
-        if terms.params.faces is not None and not self.has_faces():
-            raise FacesUnavailable
+        check_served(wanted.caller, terms.params, models=self.models, has_faces=self.has_faces)
         limits = wanted.caller.key.caps
         key, model = wanted.caller.key, terms.params.model
         tally = usage.tally_of(key, model=model, now_ms=self.clock())

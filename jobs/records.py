@@ -1,6 +1,6 @@
 """How jobs lie in the key-value store.
 
-    jobs#<account>, <job>     the job; ids begin with their time, so the order is that of age
+    jobs#<world>, <job>       the job; ids begin with their time, so the order is that of age
     job#<job>, account        whose job it is, written once: finds a job by its id alone
     requests#<account>, …     the job that an Idempotency-Key made
 
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 from uuid import UUID
 
+from billing.keys import world_of
 from jobs.errors import JobForeign, JobUnknown
 from jobs.job import Job
 from storage.kv import Delete, Due, Item, Key, KeyValue, Put
@@ -36,26 +37,40 @@ class Kept(NamedTuple):
 def find_job(kv: KeyValue, job_id: UUID) -> Kept | None:
     """The job with this id, whoever owns it."""
     pointer = kv.get(_pointer_key(job_id))
-    return None if pointer is None else _of_account(kv, pointer.value["account_id"], job_id)
+    if pointer is None:
+        return None
+    is_sandbox = pointer.value.get("is_sandbox", False)
+    return _of_world(kv, world_of(pointer.value["account_id"], is_sandbox=is_sandbox), job_id)
 
 
-def find_own(kv: KeyValue, account_id: str, *, job_id: UUID) -> Kept:
-    """The account's job; `JobForeign` if another account's, `JobUnknown` if nobody's."""
-    kept = _of_account(kv, account_id, job_id)
+def worlds(account_id: str) -> tuple[str, str]:
+    """All that an account's jobs are kept under."""
+    live, sandbox = (world_of(account_id, is_sandbox=each) for each in (False, True))
+    return live, sandbox
+
+
+def find_own(kv: KeyValue, world: str, *, job_id: UUID) -> Kept:
+    """The world's job; `JobForeign` if another account's, `JobUnknown` if nobody's.
+
+    An account and its sandbox know nothing of each other.
+    """
+    kept = _of_world(kv, world, job_id)
     if kept is not None:
         return kept
-    raise JobForeign if find_job(kv, job_id) else JobUnknown
+    other = find_job(kv, job_id)
+    is_foreign = other is not None and world not in worlds(other.job.account_id)
+    raise JobForeign if is_foreign else JobUnknown
 
 
-def find_own_job(kv: KeyValue, account_id: str, *, job_id: UUID) -> Job:
+def find_own_job(kv: KeyValue, world: str, *, job_id: UUID) -> Job:
     """The same, to be looked at only."""
-    return find_own(kv, account_id, job_id=job_id).job
+    return find_own(kv, world, job_id=job_id).job
 
 
-def list_jobs(kv: KeyValue, account_id: str, *, before: UUID | None, limit: int) -> list[Job]:
-    """Up to `limit` of the account's jobs that are older than `before`, newest first."""
+def list_jobs(kv: KeyValue, world: str, *, before: UUID | None, limit: int) -> list[Job]:
+    """Up to `limit` of the world's jobs that are older than `before`, newest first."""
     items = kv.query(
-        f"jobs#{account_id}",
+        f"jobs#{world}",
         after=None if before is None else str(before),
         limit=limit,
         newest_first=True,
@@ -64,7 +79,7 @@ def list_jobs(kv: KeyValue, account_id: str, *, before: UUID | None, limit: int)
 
 
 class Page(NamedTuple):
-    """Some of an account's jobs, newest first. The next page is `before` `next_before`, if any."""
+    """Some of a world's jobs, newest first. The next page is `before` `next_before`, if any."""
 
     jobs: list[Job]
     next_before: UUID | None
@@ -72,18 +87,18 @@ class Page(NamedTuple):
 
 def page(
     kv: KeyValue,
-    account_id: str,
+    world: str,
     *,
     before: UUID | None,
     limit: int,
     is_wanted: Callable[[Job], bool] | None = None,
 ) -> Page:
-    """Up to `limit` of the account's jobs that are older than `before` and wanted, newest first.
+    """Up to `limit` of the world's jobs that are older than `before` and wanted, newest first.
 
     Wanted jobs that are rare may take several pages, some of them empty, to be found.
     """
     most = limit + 1 if is_wanted is None else MAX_JOBS_SCANNED
-    jobs = list_jobs(kv, account_id, before=before, limit=most)
+    jobs = list_jobs(kv, world, before=before, limit=most)
     wanted = [place for place, job in enumerate(jobs) if is_wanted is None or is_wanted(job)]
     taken = wanted[:limit]
     passed = taken[-1] + 1 if len(taken) == limit else len(jobs)
@@ -95,7 +110,10 @@ def first_put(job: Job, *, look_at_ms: int) -> tuple[Put, ...]:
     """The changes that record a new job, to be looked at again at `look_at_ms`."""
     return (
         Put(_key(job), _value(job), due=Due(JOBS, look_at_ms)),
-        Put(_pointer_key(job.id), {"account_id": job.account_id}),
+        Put(
+            _pointer_key(job.id),
+            {"account_id": job.account_id, "is_sandbox": job.is_sandbox},
+        ),
     )
 
 
@@ -111,8 +129,8 @@ def last_deletes(kv: KeyValue, kept: Kept) -> tuple[Delete, ...]:
     return (record,) if pointer is None else (record, Delete(pointer.key, pointer.version))
 
 
-def _of_account(kv: KeyValue, account_id: str, job_id: UUID) -> Kept | None:
-    item = kv.get(Key(f"jobs#{account_id}", str(job_id)))
+def _of_world(kv: KeyValue, world: str, job_id: UUID) -> Kept | None:
+    item = kv.get(Key(f"jobs#{world}", str(job_id)))
     return None if item is None else _kept(item)
 
 
@@ -125,7 +143,7 @@ def _pointer_key(job_id: UUID) -> Key:
 
 
 def _key(job: Job) -> Key:
-    return Key(f"jobs#{job.account_id}", str(job.id))
+    return Key(f"jobs#{job.world}", str(job.id))
 
 
 def _value(job: Job) -> dict[str, object]:

@@ -33,15 +33,15 @@ class Redeliveries:
     dispatcher: Dispatcher
     clock: Clock
 
-    def of_job(self, account_id: str, job_id: UUID) -> list[Sent]:
-        """The deliveries of the account's job, oldest first. Raises `JobUnknown`, `JobForeign`."""
-        find_own_job(self.kv, account_id, job_id=job_id)
+    def of_job(self, world: str, job_id: UUID) -> list[Sent]:
+        """The deliveries of the world's job, oldest first. Raises `JobUnknown`, `JobForeign`."""
+        find_own_job(self.kv, world, job_id=job_id)
         # One for each per cent of each attempt at the most, and the end: less than a page.
         items = self.kv.query(outbox_of(job_id), limit=MAX_PAGE)
         sent = [_sent(item, now_ms=self.clock()) for item in items]
         return sorted(sent, key=lambda each: (each.delivery.created_at_ms, each.delivery.name))
 
-    def redeliver(self, account_id: str, job_id: UUID, event: str) -> Sent:
+    def redeliver(self, world: str, job_id: UUID, event: str) -> Sent:
         """Send an event again at once, with its id and its body, and by the whole schedule if that
         fails; one that is under way, or about to be, stays as it is. `event` is the delivery's name
         or its webhook id.
@@ -49,7 +49,7 @@ class Redeliveries:
         Raises `JobUnknown`, `JobForeign`, `DeliveryUnknown`, and `DeliveryOver` for progress of a
         job that has ended.
         """
-        job = find_own_job(self.kv, account_id, job_id=job_id)
+        job = find_own_job(self.kv, world, job_id=job_id)
         name = event.removeprefix(f"msg_{job_id}_")
         if not _NAME.fullmatch(name):
             raise DeliveryUnknown

@@ -98,6 +98,7 @@ class Services:
     metrics_shard: Callable[[], int] = any_shard
     share: Share = any_share
     seconds: Callable[[], float] = time.monotonic
+    pause: Callable[[float], None] = time.sleep
 
     @cached_property
     def submissions(self) -> Submissions:
@@ -148,7 +149,9 @@ class Services:
                 self.kv, works_on=self.works_on, clock=self.clock, seconds=self.seconds
             ),
             remaining_s=lambda job: self.estimates.remaining_s(
-                job, device=self.works_on(job.params.model), now_ms=self.clock()
+                job,
+                device=None if job.is_sandbox else self.works_on(job.params.model),
+                now_ms=self.clock(),
             ),
             seconds=self.seconds,
             ticker=self.ticker,
@@ -278,8 +281,8 @@ class Services:
         """Buys credits by itself, where any are sold."""
         return None if self.payments is None else AutoTopUps(self.kv, self.payments, self.clock)
 
-    def worker(self, engine: Engine) -> Worker:
-        """Works on jobs with that engine."""
+    def worker(self, engine: Engine | None) -> Worker:
+        """Works on jobs with that engine; without one, on those of the sandbox alone."""
         return Worker(
             self.kv,
             self.objects,
@@ -288,4 +291,5 @@ class Services:
             endings=self.endings,
             metrics=self.metrics,
             seconds=self.seconds,
+            pause=self.pause,
         )

@@ -13,8 +13,9 @@ from billing.errors import CreditsOwed, InsufficientCredits, TooManyInFlight
 from billing.keys import Caller
 from billing.plans import Plans
 from billing.usage import Tally, tally_of
-from inference.images import ImageInfo, probe
+from inference.images import ImageInfo, output_size, probe
 from inference.params import UpscaleParams
+from jobs import sandbox
 from jobs.dispatch import Dispatcher
 from jobs.errors import FacesUnavailable, IdempotencyMismatch, ModelUnavailable
 from jobs.ids import Clock
@@ -126,25 +127,32 @@ class Submissions:
             return Accepted(replay, is_replay=True, credits_left=balance.spendable)
         days_kept(order.retention_days, most=self.retention_days)  # before anything is fetched
         check_in_flight(account, balance)
-        with self.fetches.taken(account.id):
-            data = self.sources.fetch(order.source_url)
+        scene = sandbox.name_of(order.source_url, order.caller.key)
+        data = self._fetched(order, scene)
         info = probe(data, max_pixels=self.max_source_pixels)
-        terms = order.terms(info)
+        usual = order.terms(info)
+        sandbox.check(scene, sandbox.Usual(usual.price_credits, account.max_in_flight))
+        terms = terms_for(order.caller, usual, info)
         check_affordable(account, balance, price_credits=terms.price_credits)
-        if terms.params.model not in self.models:
-            raise ModelUnavailable
-        if terms.params.faces is not None and not self.has_faces():
-            raise FacesUnavailable
-        job = self._job(order, data, info=info, terms=terms)
+        check_served(order.caller, terms.params, models=self.models, has_faces=self.has_faces)
+        job = self._job(order, data, info=info, terms=terms, scene=scene)
         self._check_caps(order.caller, job)
         made = self._made(job, data, order, funds=Funds(account, balance))
         if made.is_replay:
             return Accepted(made.job, is_replay=True, credits_left=balance.spendable)
-        self.dispatcher.job(job.id, model=job.params.model)
+        self.dispatcher.job(job.id, model=job.works_for)
         left = balance.spendable - job.price_credits
         return Accepted(made.job, is_replay=False, credits_left=left)
 
-    def _job(self, order: Order, data: bytes, *, info: ImageInfo, terms: Terms) -> Job:
+    def _fetched(self, order: Order, scene: str | None) -> bytes:
+        if scene is not None:
+            return sandbox.content_of(scene)
+        with self.fetches.taken(order.caller.account_id):
+            return self.sources.fetch(order.source_url)
+
+    def _job(
+        self, order: Order, data: bytes, *, info: ImageInfo, terms: Terms, scene: str | None
+    ) -> Job:
         now_ms = self.clock()
         job_id = self.new_job_id(now_ms)
         source = Source(
@@ -163,6 +171,8 @@ class Submissions:
             said=order.said,
             source=source,
             price_credits=terms.price_credits,
+            is_sandbox=order.caller.key.is_sandbox,
+            scene=scene,
             webhook=order.webhook,
             retention_days=days_kept(order.retention_days, most=self.retention_days),
             created_at_ms=now_ms,
@@ -180,7 +190,7 @@ class Submissions:
         except Exception:
             self._discard(job)
             raise
-        if made.is_replay:
+        if made.is_replay or sandbox.scene_of(job).loses_source:
             self._discard(job)
         return made
 
@@ -278,12 +288,42 @@ def _tally(job: Job, caller: Caller) -> Tally:
 
 
 def check_affordable(account: Account, balance: Balance, *, price_credits: int) -> None:
-    """Raise what the balance, or the unfinished jobs, have against a job of that price."""
-    if balance.owed:
+    """Raise what the balance, or the unfinished jobs, have against a job of that price.
+
+    For what costs nothing the balance is no matter.
+    """
+    if balance.owed and price_credits:
         raise CreditsOwed(required=price_credits, owed=balance.owed)
-    if balance.spendable < price_credits:
+    if price_credits and balance.spendable < price_credits:
         raise InsufficientCredits(required=price_credits, available=balance.spendable)
     check_in_flight(account, balance)
+
+
+def terms_for(caller: Caller, usual: Terms, info: ImageInfo) -> Terms:
+    """The terms for that caller: in the sandbox nothing is charged, and little made.
+
+    Raises `OutputTooLarge`.
+    """
+    if not caller.key.is_sandbox:
+        return usual
+    sandbox.check_size(*output_size(info, usual.params.factor))
+    return usual._replace(price_credits=0)
+
+
+def check_served(
+    caller: Caller,
+    params: UpscaleParams,
+    *,
+    models: Collection[str],
+    has_faces: Callable[[], bool],
+) -> None:
+    """Raise `ModelUnavailable` if that cannot be served now; in the sandbox everything can."""
+    if caller.key.is_sandbox:
+        return
+    if params.model not in models:
+        raise ModelUnavailable
+    if params.faces is not None and not has_faces():
+        raise FacesUnavailable
 
 
 def check_in_flight(account: Account, balance: Balance) -> None:
@@ -294,7 +334,7 @@ def check_in_flight(account: Account, balance: Balance) -> None:
 
 def _request_key(order: Order) -> Key:
     name = order.request.name if order.request else ""
-    return Key(f"requests#{order.caller.account_id}", name)
+    return Key(f"requests#{order.caller.world}", name)
 
 
 def _request_put(order: Order, job: Job) -> tuple[Put, ...]:

@@ -110,7 +110,7 @@ class Sweeper:
             return
         # First the commit: a worker that claims before it has no need of the hint any more.
         if self._is_moved_on(kept):
-            self.dispatcher.job(kept.job.id, model=kept.job.params.model)
+            self.dispatcher.job(kept.job.id, model=kept.job.works_for)
 
     def _is_moved_on(self, kept: Kept) -> bool:
         """Have a job that is due looked at again later; False if it is not, or not any more."""

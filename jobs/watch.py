@@ -256,7 +256,7 @@ class Watcher:
 
     def _seen_now(self, watched: _Watched) -> Seen:
         before = watched.seen.job
-        job = find_own_job(self._kv, before.account_id, job_id=before.id)
+        job = find_own_job(self._kv, before.world, job_id=before.id)
         is_streamed = any(watch.is_stream for watch in self._watches(watched))
         return Seen(job, self._position(job) if is_streamed else None)
 

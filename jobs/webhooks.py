@@ -17,6 +17,7 @@ from uuid import UUID
 from jobs.ids import iso_utc
 from jobs.job import Job, WebhookEvent
 from jobs.links import Links
+from jobs.sandbox import USUAL, scene_of
 from storage.kv import Due, Key, Put
 from storage.record import Part, Record
 
@@ -77,7 +78,8 @@ class Delivery(Record):
     The schedule counts the attempts after the first `attempts_before` of them; it began at
     `schedule_at_ms`, or when the delivery was made. `begun_at_ms` is set while an attempt is under
     way. `is_asked_for` says that the customer wants the next one at once. `postponed` counts how
-    often a resting receiver has put the next attempt off.
+    often a resting receiver has put the next attempt off. In the sandbox a delivery may be made
+    again though it was accepted, up to `repeats` times.
     """
 
     job_id: UUID
@@ -96,6 +98,12 @@ class Delivery(Record):
     is_asked_for: bool = False
     postponed: int = 0
     log: tuple[Tried, ...] = ()
+    repeats: int = 0
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether another attempt is to follow although the receiver has accepted this one."""
+        return self.attempts - self.attempts_before <= self.repeats
 
     @property
     def webhook_id(self) -> str:
@@ -156,6 +164,7 @@ def announcement(job: Job, event: WebhookEvent, *, links: Links, now_ms: int) ->
         return ()
     # Progress repeats, so the moment names it; the end comes once and is named after itself.
     name = f"progress-{job.attempt}-{job.progress}" if event == "progress" else event
+    scene = USUAL if event == "progress" else scene_of(job)
     delivery = Delivery(
         job_id=job.id,
         account_id=job.account_id,
@@ -165,18 +174,22 @@ def announcement(job: Job, event: WebhookEvent, *, links: Links, now_ms: int) ->
         url=job.webhook.url,
         body=json.dumps(payload(job, event, links=links)),
         created_at_ms=now_ms,
+        repeats=scene.repeats,
     )
-    return (delivery_put(delivery, replaces=None, due_at_ms=now_ms),)
+    due_at_ms = now_ms + scene.told_after_s * 1000
+    return (delivery_put(delivery, replaces=None, due_at_ms=due_at_ms),)
 
 
 def payload(job: Job, event: WebhookEvent, *, links: Links) -> dict[str, Any]:
-    """The body of an event, field by field Apiframe's."""
+    """The body of an event, field by field Apiframe's; in the sandbox it says where it is from."""
     said: dict[str, Any] = {
         "event": event,
         "jobId": str(job.id),
         "model": job.params.model,
         "sequence": job.sequence,
     }
+    if job.is_sandbox:
+        said["sandbox"] = True
     if event == "progress":
         return said | {"status": "PROCESSING", "progress": job.progress}
     if job.failure is not None:

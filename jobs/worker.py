@@ -24,6 +24,7 @@ from jobs.lease import Leases, Report
 from jobs.links import CONTENT_TYPES, result_name
 from jobs.metrics import Metrics
 from jobs.records import find_job
+from jobs.sandbox import SandboxEngine, scene_of
 from jobs.subject import about_job
 from storage.kv import Conflict, KeyValue, Unavailable
 from storage.objects import Objects, read
@@ -67,16 +68,19 @@ class Engine(Protocol):
 class Worker:
     """Works on one job at a time; any number of workers may run anywhere.
 
-    `seconds` is a clock that never goes back, by which the engine's work is measured.
+    `seconds` is a clock that never goes back, by which the engine's work is measured. Jobs of the
+    sandbox have an engine of their own, which waits by `pause`; without any other (None) a worker
+    leaves live ones alone.
     """
 
     kv: KeyValue
     objects: Objects
-    engine: Engine
+    engine: Engine | None
     leases: Leases
     endings: Endings
     metrics: Metrics
     seconds: Callable[[], float] = time.monotonic
+    pause: Callable[[float], None] = time.sleep
 
     def work(self, job_id: UUID) -> None:
         """Bring a job to its end, if it waits or its worker has died; else do nothing.
@@ -110,21 +114,27 @@ class Worker:
         kept = find_job(self.kv, job_id)
         if kept is None or kept.job.status.is_terminal or self.endings.give_up(kept):
             return None
-        return self.leases.take(kept)
+        return None if self._engine_for(kept.job) is None else self.leases.take(kept)
+
+    def _engine_for(self, job: Job) -> Engine | None:
+        return SandboxEngine(scene_of(job), self.pause) if job.is_sandbox else self.engine
 
     def _enlarge(self, job: Job, *, report: Report, watch: "_Stopwatch") -> Result | Failure:
+        engine = self._engine_for(job)
+        assert engine is not None, "else it was not claimed"
         source = read(self.objects, job.source.object_name)
         if source is None:
             return Failure(code="SOURCE_MISSING", message="The source file is no longer there")
         with tempfile.TemporaryFile() as file:
             try:
                 with watch.running():
-                    enlarged = self.engine.upscale(source, job.params, sink=file, progress=report)
+                    enlarged = engine.upscale(source, job.params, sink=file, progress=report)
             except (ImageError, PromptUnreadable) as error:
                 return Failure(code=error.code, message=str(error))
             except (NotANumber, OutOfMemory) as error:
                 # The same picture through the same network: another attempt would end alike.
-                log.exception("job %s: this picture cannot be enlarged here", job.id)
+                if not job.is_sandbox:
+                    log.exception("job %s: this picture cannot be enlarged here", job.id)
                 return Failure(code=PROCESSING_FAILED, message=str(error))
             self.leases.current(job)  # whoever has lost the job leaves no file behind
             return self._kept(job, enlarged, file)

@@ -42,7 +42,7 @@ MUTANTS = (
     Mutant(
         "a hold may overdraw",
         "billing/ledger.py",
-        'floors={"available": 0, "promo": 0},',
+        'floors={"available": 0, "promo": 0} if split.credits else {},',
         "floors={},",
     ),
     Mutant(

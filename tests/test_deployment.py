@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 import deployment
-from deployment import COURIERS, CREATIVE, FAITHFUL, FILLER, SWEEPER, TIERS, WEB, Part
+from deployment import (
+    COURIERS,
+    CREATIVE,
+    FAITHFUL,
+    FILLER,
+    SANDBOX_WORKERS,
+    SWEEPER,
+    TIERS,
+    WEB,
+    Part,
+)
 from handlers.app import THREADS
 from handlers.settings import PREFIX, Settings
 from inference.catalogue import MODELS
@@ -15,7 +25,7 @@ from jobs.lease import DEADLINE_MS
 from jobs.services import MAX_ATTEMPTS_AT_ONCE
 
 ROOT = Path(__file__).parent.parent
-PARTS = (*TIERS, WEB, COURIERS, SWEEPER, FILLER)
+PARTS = (*TIERS, WEB, COURIERS, SANDBOX_WORKERS, SWEEPER, FILLER)
 
 GPU_NAMES = {
     "T4",
@@ -101,7 +111,7 @@ def test_times_and_counts_are_within_modals_bounds(part: Part) -> None:
 
 
 def test_nothing_is_paid_while_nothing_is_asked() -> None:
-    assert [part.scale.min_containers + part.scale.buffer_containers for part in PARTS] == [0] * 6
+    assert [part.scale.min_containers + part.scale.buffer_containers for part in PARTS] == [0] * 7
 
 
 @pytest.mark.parametrize("tier", TIERS, ids=lambda tier: tier.name)

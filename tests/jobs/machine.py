@@ -24,7 +24,7 @@ from jobs.job import Job, Status, Webhook
 from jobs.lease import Leases, Report
 from jobs.links import Links
 from jobs.outbound import Outbound
-from jobs.records import Kept, find_job, list_jobs
+from jobs.records import Kept, find_job, list_jobs, worlds
 from jobs.retention import MAX_RETENTION_DAYS, RECORD_KEPT_MS, Retention
 from jobs.services import Services
 from jobs.submission import Order, Terms
@@ -200,8 +200,8 @@ class Machine:
     def balance(self, account_id: str) -> Balance:
         return find_account(self.kv, account_id)[1]
 
-    def jobs(self, account_id: str) -> list[Job]:
-        return list_jobs(self.kv, account_id, before=None, limit=MAX_PAGE)
+    def jobs(self, world: str) -> list[Job]:
+        return list_jobs(self.kv, world, before=None, limit=MAX_PAGE)
 
     def outbox(self, job_id: UUID) -> dict[str, Delivery]:
         """The job's deliveries by their names."""
@@ -213,7 +213,7 @@ class Machine:
         wrong = [what for _, what in verify(self.kv)]
         for account_id in all_account_ids(self.kv):
             entries = dict(ledger.entries(self.kv, account_id))
-            jobs = self.jobs(account_id)
+            jobs = [job for world in worlds(account_id) for job in self.jobs(world)]
             holds = {name for name in entries if name.startswith("hold:")}
             recorded = {f"hold:{job.id}" for job in jobs}
             if not recorded <= holds:
