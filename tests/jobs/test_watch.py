@@ -10,6 +10,8 @@ from uuid import UUID
 import pytest
 
 from billing.keys import Caller
+from deployment import WEB
+from handlers.waiting import MAX_WAIT_S
 from jobs.errors import TooManyStreams
 from jobs.job import Job
 from jobs.news import Event, Seen
@@ -29,7 +31,7 @@ from jobs.watch import (
     Watcher,
 )
 from storage.kv import Delete, Item, Key, KeyValue, Put, Unavailable
-from tests.jobs.machine import Machine
+from tests.jobs.machine import PATIENCE_S, Machine
 from tests.ticking import HandTicker, Seconds
 from tests.watched import WatchedStore
 
@@ -432,6 +434,25 @@ def test_who_listens_is_woken_from_another_thread(lookout: Lookout, caller: Call
     news = asyncio.run(listen())
     assert isinstance(news, Seen)
     assert news.event is Event.COMPLETED
+
+
+def test_by_itself_the_watcher_looks_in_a_thread(machine: Machine, caller: Caller) -> None:
+    job = machine.submit(caller)
+    watch = machine.services.watcher.stream(job)
+
+    async def listen() -> Seen | Signal:
+        await watch.next()
+        machine.work(job.id)
+        return await asyncio.wait_for(watch.next(), PATIENCE_S)
+
+    news = asyncio.run(listen())
+    watch.close()
+    assert isinstance(news, Seen)
+    assert news.event in (Event.PROVISIONING, Event.PROGRESS, Event.COMPLETED)
+
+
+def test_no_watch_outlasts_what_the_host_bears() -> None:
+    assert max(STREAM_FOR_S, MAX_WAIT_S) < WEB.machine.timeout_s
 
 
 def test_a_listener_whose_loop_has_ended_harms_nobody(lookout: Lookout, caller: Caller) -> None:
