@@ -117,6 +117,7 @@ def running(
     *,
     kv: KeyValue | None = None,
     objects: Objects | None = None,
+    outbound: Outbound | None = None,
     dispatcher: Dispatcher | None = None,
     clock: Any = system_clock,
     models: frozenset[str] | None = None,
@@ -140,7 +141,7 @@ def running(
         services = Services(
             kv=store,
             objects=files,
-            outbound=Outbound(allow=(LOOPBACK,)),
+            outbound=outbound or Outbound(allow=(LOOPBACK,)),
             dispatcher=dispatcher or Hints(),
             clock=clock,
             links=Links(url),

@@ -32,6 +32,7 @@ from billing.verification import verify
 from handlers.errors import refusal_of
 from inference.params import CreativeParams, FaceParams
 from jobs.audit import AUDIT_KEY, Audited
+from jobs.breaker import FAILURES, Breaker
 from jobs.job import Failure, Job, Result, Status
 from jobs.records import find_job
 from jobs.submission import RequestName
@@ -196,6 +197,20 @@ def is_delivered(world: World, key: Key) -> None:
     assert world.value(key)["state"] == "delivered"
 
 
+def a_breaker(world: World) -> Key:
+    is_away_again(world, Key("", ""))
+    return Key(f"breaker#{world.caller.account_id}", "receiver.test:80")
+
+
+def is_away_again(world: World, _: Key) -> None:
+    breakers = world.machine.courier.breakers
+    account_id, now_ms = world.caller.account_id, world.machine.clock()
+    for _ in range(FAILURES):
+        breakers.note_absence(
+            account_id, "receiver.test:80", begun_at_ms=now_ms, retry_after_s=None
+        )
+
+
 def a_reservation(world: World) -> Key:
     recorded = RecordedStore(world.machine)
     uploads = replace(world.machine, kv=recorded).services.uploads
@@ -323,6 +338,7 @@ LIVES: Mapping[str, Life] = {
     "a finished job": Life(Job, an_ended_job(RESULT), is_told_and_tidied),
     "a failed job": Life(Job, an_ended_job(Failure(code="X", message="No")), is_told_and_tidied),
     "a delivery": Life(Delivery, a_delivery, is_delivered),
+    "a breaker": Life(Breaker, a_breaker, is_away_again),
     "an upload": Life(Upload, a_reservation, is_filled),
     "an account": Life(
         Account, lambda world: account_key(world.caller.account_id), earns_and_spends
