@@ -8,7 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from billing.accounts import find_account, live_webhook_secrets
-from jobs.attempts import Outcome, Sender
+from jobs.attempts import ATTEMPT_DEADLINE_S, Outcome, Sender
 from jobs.breaker import Breakers, Pass, receiver_of
 from jobs.errors import TooManyAtOnce
 from jobs.ids import Clock
@@ -137,6 +137,8 @@ class Courier:
             return
         account, _ = find_account(self.kv, delivery.account_id)
         live = live_webhook_secrets(account, now_ms=self.clock())
+        if self._is_late(delivery):
+            return  # another makes this attempt by the time that the receiver would hear of it
         outcome = self.sender.send(delivery, webhook_secrets=live)
         self._settle(read.key, delivery, outcome)
         self._note(read, delivery, outcome, was_away=passed.was_away)
@@ -225,6 +227,11 @@ class Courier:
         if delivery.state is DeliveryState.DELIVERED:
             told = handed_over(told, now_ms=self.clock())
         return (next_put(told.job, replaces=told.version, due=told.due),)
+
+    def _is_late(self, delivery: Delivery) -> bool:
+        """Whether the lease might end before an attempt that is sent now."""
+        begun_at_ms = delivery.begun_at_ms or 0
+        return self.clock() > begun_at_ms + LEASE_MS - ATTEMPT_DEADLINE_S * 1000
 
     def _has_to_wait(self, delivery: Delivery) -> bool:
         """Whether it tells of an end while news of progress is on its way, which must not come

@@ -232,7 +232,7 @@ def test_of_two_couriers_who_read_the_same_delivery_one_makes_it(
     machine: Machine, job: Job, origin: Origin
 ) -> None:
     def overtake(call: int) -> None:
-        if call == 2:  # delivery and breaker were read, the claim is next
+        if call == 3:  # delivery, outbox and breaker were read, the claim is next
             deliver(machine, job)
 
     deliver(replace(machine, kv=WatchedStore(machine.kv, before=overtake)), job)
@@ -244,7 +244,7 @@ def test_a_dead_couriers_delivery_is_made_by_another_after_a_minute(
     machine: Machine, job: Job, origin: Origin, clock: Clock
 ) -> None:
     def die(call: int) -> None:
-        if call == 3:  # it is claimed
+        if call == 4:  # it is claimed
             raise Crash
 
     with pytest.raises(Crash):
@@ -259,7 +259,7 @@ def test_a_dead_couriers_delivery_is_made_by_another_after_a_minute(
     assert [each.error and each.error.code for each in log] == ["lost", None]
 
 
-@pytest.mark.parametrize("calls", range(3, 9))
+@pytest.mark.parametrize("calls", range(4, 10))
 def test_a_courier_that_dies_at_any_call_after_its_claim_leaves_the_delivery_to_another(
     machine: Machine, job: Job, clock: Clock, calls: int
 ) -> None:
@@ -273,7 +273,7 @@ def test_a_courier_that_dies_at_any_call_after_its_claim_leaves_the_delivery_to_
     machine.deliver()
     state, attempts, told = fate(machine, job)
     assert (state, told) == ("delivered", "delivered")
-    assert attempts == (2 if calls < 8 else 1)  # the eighth is the count, after the outcome
+    assert attempts == (2 if calls < 9 else 1)  # the ninth is the count, after the outcome
 
 
 def test_each_attempt_is_in_the_log_with_its_outcome(
@@ -318,11 +318,25 @@ def test_a_courier_that_was_overtaken_does_not_tell_the_outcome(
     assert fate(machine, jobs[0]) == ("delivered", 2, "delivered")
 
 
+def test_a_courier_that_was_held_up_until_its_lease_ends_sends_nothing(
+    machine: Machine, job: Job, origin: Origin, clock: Clock
+) -> None:
+    def hold_up(call: int) -> None:
+        if call == 4:  # it is claimed
+            clock.now_ms += CLAIM_MS - 14_000
+
+    deliver(replace(machine, kv=WatchedStore(machine.kv, before=hold_up)), job)
+    assert origin.received == []
+    clock.now_ms += 14_000
+    machine.deliver()
+    assert fate(machine, job) == ("delivered", 2, "delivered")
+
+
 def test_a_lost_answer_of_the_store_repeats_the_delivery_at_most(
     machine: Machine, job: Job, origin: Origin, clock: Clock
 ) -> None:
     def lose(call: int) -> None:
-        if call == 2:  # the claim
+        if call == 3:  # the claim
             raise Unknown
 
     with pytest.raises(Unknown):
@@ -428,9 +442,42 @@ def test_progress_is_not_told_after_the_end(
     machine.work(running.id)
     assert machine.job(running.id).status is Status.COMPLETED
     deliver(machine, running, "progress-1-40")
-    assert origin.received == []
     assert machine.outbox(running.id)["progress-1-40"].state is DeliveryState.FAILED
-    machine.deliver()
+    assert [json.loads(body)["event"] for _, body in origin.received] == ["completed"]
+
+
+def test_the_end_waits_for_progress_that_is_on_its_way(
+    machine: Machine, running: Job, origin: Origin, clock: Clock
+) -> None:
+    def end(call: int) -> None:
+        if call == 4:  # the job was seen to go on, and progress is about to be sent
+            clock.now_ms += LEASE_MS
+            machine.work(running.id)
+            deliver(machine, running)
+            assert origin.received == []
+
+    watched = WatchedStore(machine.kv, after=end)
+    deliver(replace(machine, kv=watched), running, "progress-1-40")
+    told = [json.loads(body)["event"] for _, body in origin.received]
+    assert told == ["progress", "completed"]
+
+
+def test_the_end_waits_no_longer_than_a_dead_couriers_lease(
+    machine: Machine, running: Job, origin: Origin, clock: Clock
+) -> None:
+    def die(call: int) -> None:
+        if call == 5:
+            raise Crash
+
+    watched = replace(machine, kv=WatchedStore(machine.kv, before=die))
+    with pytest.raises(Crash):
+        deliver(watched, running, "progress-1-40")
+    clock.now_ms += LEASE_MS
+    machine.work(running.id)
+    deliver(machine, running)
+    assert origin.received == []
+    clock.now_ms += CLAIM_MS
+    deliver(machine, running)
     assert [json.loads(body)["event"] for _, body in origin.received] == ["completed"]
 
 

@@ -144,7 +144,7 @@ def _broken_order(received: list[Received]) -> Iterator[str]:
             yield f"{one.webhook_id} has changed its body"
         if one.event in ENDS and one.is_accepted:
             ended.add(one.job_id)
-        elif one.event == "progress" and one.job_id in ended:
+        elif one.event == "progress" and one.job_id in ended and not one.is_held_up:
             yield f"{one.webhook_id} came after the end of job {one.job_id}"
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 from random import Random
 from typing import NamedTuple
 
+from jobs.attempts import ATTEMPT_DEADLINE_S
 from jobs.outbound import Answer, BadStatus, Outbound, TimedOut
 from tests.jobs.machine import PICTURE
 from tests.simulation.faults import NETWORK, Call
@@ -32,11 +33,17 @@ class Received(NamedTuple):
     """An attempt that reached a receiver, and the status that it answered; None for no answer."""
 
     at_ms: int
+    sent_at_ms: int
     webhook_id: str
     job_id: str
     event: str
     body: bytes
     status: int | None
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether it was on its way for longer than any attempt may take."""
+        return self.at_ms > self.sent_at_ms + 1000 * ATTEMPT_DEADLINE_S
 
     @property
     def is_accepted(self) -> bool:
@@ -63,6 +70,7 @@ class Network(Outbound):
         self.received.append(
             Received(
                 self._now_ms(),
+                int(headers["webhook-timestamp"]) * 1000,
                 headers["webhook-id"],
                 said.get("jobId", ""),
                 said.get("event", ""),
