@@ -20,7 +20,7 @@ test: $(READY) $(MINISTACK) lint types  ## everything CI checks
 	$(BIN)/python -m pytest
 
 soak: $(READY) $(MINISTACK)  ## races, kills and histories of money, many times over
-	$(BIN)/python -m pytest --races 10 --kills 20 --histories 1000 tests/test_survival.py \
+	$(BIN)/python -m pytest --races 10 --kills 40 --histories 1000 tests/test_survival.py \
 		tests/storage tests/jobs/test_money.py \
 		-k "kill_9 or processes_never_oversell or breaks_money"
 
