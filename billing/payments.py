@@ -22,6 +22,8 @@ from storage.kv import Conflict, Key, KeyValue, Put, StoreError, Unknown
 
 log = logging.getLogger(__name__)
 
+_HOUR_MS = 60 * 60 * 1000
+
 
 def new_order_id(kind: str) -> str:
     """An id that nobody can guess, of a `pur`chase or a `subs`cription."""
@@ -100,7 +102,8 @@ class Payments:
         if item is not None:
             return str(item.value["id"])
         account, _ = find_account(self.kv, account_id)
-        customer_id = self.stripe.create_customer(account_id, name=account.name)
+        hour = self.clock() // _HOUR_MS
+        customer_id = self.stripe.create_customer(account_id, name=account.name, hour=hour)
         try:
             self.kv.commit(Put(key, {"id": customer_id}))
         except (Conflict, Unknown):  # whoever was faster got the same customer from Stripe

@@ -1,13 +1,18 @@
 """Reconciliation: what Stripe knows of the last days beside what we know, which is put right."""
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from pydantic import ValidationError
 
 from billing.purchases import Purchase
 from billing.settlement import EVENT_TYPES, Settled, Settlement
 from billing.stripe_objects import Charge, Dispute, Event, Invoice, Session
 from billing.subscriptions import Subscription
+
+log = logging.getLogger(__name__)
 
 DAY_S = 24 * 60 * 60
 DISPUTES_LAST_S = 120 * DAY_S
@@ -59,9 +64,7 @@ class Reconciliation:
         for charge in stripe.refunded_charges(since_s=since_s):
             if charge.id not in seen:
                 seen.add(charge.id)
-                amount = f"{-charge.amount_refunded} {charge.currency}"
-                settled = settle.refund(charge, source=charge.id)
-                yield _compared("refund", charge, amount, settled)
+                yield _refund(charge, settle.refund(charge, source=charge.id))
         for dispute in stripe.disputes(since_s=since_s - DISPUTES_LAST_S):
             amount = f"{-dispute.amount} {dispute.currency}"
             settled = settle.dispute(dispute, source=dispute.id)
@@ -78,11 +81,26 @@ class Reconciliation:
     def _undelivered(self) -> Iterator[Reconciled]:
         since_s = self.clock() // 1000 - EVENTS_LAST_S
         for event in self.settlement.stripe.undelivered(since_s=since_s, types=EVENT_TYPES):
-            settled = self.settlement.event(event)
+            try:
+                settled = self.settlement.event(event)
+            except ValidationError as error:  # the others need not wait for this one
+                log.error("Stripe %s: it cannot be read: %s", event.id, error)
+                yield _compared("event", event, event.type, None)
+                continue
             if settled is None:
                 yield _row("event", event, event.type, None, "nothing follows")
             else:
                 yield _compared("event", event, event.type, settled)
+
+
+def _refund(charge: Charge, settled: Settled | None) -> Reconciled:
+    amount = f"{-charge.amount_refunded} {charge.currency}"
+    order = None if settled is None else settled.order
+    if isinstance(order, Purchase) and order.refunded_minor > charge.amount_refunded:
+        # A refund has failed after we had heard of it: what was taken back stays so.
+        outcome = f"{order.refunded_minor} was taken back"
+        return _row("refund", charge, amount, order, outcome, is_well=False)
+    return _compared("refund", charge, amount, settled)
 
 
 def _compared(what: str, seen: Seen, amount: str, settled: Settled | None) -> Reconciled:

@@ -37,9 +37,9 @@ MAX_LISTED = 10_000
 """How many objects of a kind a reconciliation reads."""
 
 _PAGE = 100
-_RETRIES = 2
-_CONNECT_S, _READ_S = 5.0, 20.0
-_HURRIED_CONNECT_S, _HURRIED_READ_S = 3.0, 7.0
+_RETRIES = 1
+_CONNECT_S, _READ_S, _HURRIED_READ_S = 3.0, 10.0, 7.0
+"""Stripe answers within a second or two; a request of a customer's waits in one of few threads."""
 
 
 class ChargeDeclined(Exception):
@@ -72,12 +72,13 @@ class Stripe:
         """The same for those who come again by themselves: it gives up after seconds."""
         return Stripe(self._key, webhook_secret=None, api=self._api, is_hurried=True)
 
-    def create_customer(self, account_id: str, *, name: str) -> str:
-        """The id of the account's customer; a repeated request makes no second one."""
+    def create_customer(self, account_id: str, *, name: str, hour: int) -> str:
+        """The id of the account's customer; a request repeated in the same hour makes no second
+        one. Within the hour Stripe repeats its answer, be it a failure."""
         made = self._asked(
             lambda client: client.v1.customers.create(
                 {"name": name, "metadata": {"enlarger_account": account_id}},
-                {"idempotency_key": f"customer-{account_id}"},
+                {"idempotency_key": f"customer-{account_id}-{hour}"},
             )
         )
         return str(made["id"])
@@ -277,10 +278,11 @@ class Stripe:
                 raise _Missing from None
             # Not its message: it may repeat the key.
             log.error(
-                "Stripe: %s, status %s, code %s, request %s",
+                "Stripe: %s, status %s, code %s, parameter %s, request %s",
                 type(error).__name__,
                 error.http_status,
                 error.code,
+                getattr(error, "param", None),
                 error.request_id,
             )
             raise PaymentsUnavailable from None
@@ -290,9 +292,7 @@ class Stripe:
     def _client(self) -> "StripeClient":
         import stripe
 
-        patience = _CONNECT_S, _READ_S
-        if self._is_hurried:
-            patience = _HURRIED_CONNECT_S, _HURRIED_READ_S
+        patience = _CONNECT_S, _HURRIED_READ_S if self._is_hurried else _READ_S
         return stripe.StripeClient(
             self._key,
             base_addresses={"api": self._api} if self._api else None,

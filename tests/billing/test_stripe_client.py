@@ -46,12 +46,20 @@ def session_of(stripe: Stripe, customer_id: str) -> str:
 
 
 def test_what_is_asked_twice_is_made_once(stripe: Stripe, fake: StripeFake) -> None:
-    customers = {stripe.create_customer("acc_1", name="Ada") for _ in range(2)}
+    customers = {stripe.create_customer("acc_1", name="Ada", hour=7) for _ in range(2)}
     sessions = {session_of(stripe, *customers) for _ in range(2)}
     assert (len(customers), len(sessions)) == (1, 1)
     fake.objects["pm_1"] = {"id": "pm_1", "object": "payment_method", "customer": "cus"}
     charges = {stripe.charge(PURCHASE, customer_id="cus", card="pm_1").id for _ in range(2)}
     assert len(charges) == len(fake.all_of("payment_intent")) == 1
+
+
+def test_a_failure_that_stripe_repeats_ends_with_the_hour(stripe: Stripe, fake: StripeFake) -> None:
+    first, again, later = (
+        stripe.create_customer("acc_1", name="Ada", hour=hour) for hour in (7, 7, 8)
+    )
+    assert first == again != later
+    assert len(fake.all_of("customer")) == 2
 
 
 def test_a_declined_card_is_told_from_a_stripe_that_is_away(
@@ -73,7 +81,7 @@ def test_an_unknown_payment_is_told_from_a_stripe_that_is_away(
 
 
 CALLS: list[Callable[[Stripe], object]] = [
-    lambda stripe: stripe.create_customer("acc_1", name="Ada"),
+    lambda stripe: stripe.create_customer("acc_1", name="Ada", hour=7),
     lambda stripe: session_of(stripe, "cus_1"),
     lambda stripe: stripe.create_portal("cus_1", return_url="https://shop.example"),
     lambda stripe: stripe.card_of("cus_1"),
@@ -126,7 +134,7 @@ def hanging_up() -> Iterator[tuple[str, list[int]]]:
         thread.join()
 
 
-@pytest.mark.parametrize(("is_hurried", "times"), [(False, 3), (True, 1)])
+@pytest.mark.parametrize(("is_hurried", "times"), [(False, 2), (True, 1)])
 def test_who_comes_again_by_itself_asks_once(is_hurried: bool, times: int) -> None:
     with hanging_up() as (url, taken):
         stripe = Stripe(KEY, webhook_secret=None, api=url)

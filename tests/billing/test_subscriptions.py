@@ -147,11 +147,12 @@ def test_the_older_of_two_may_end_first(kv: KeyValue, account: Account) -> None:
     assert on_plan(kv, account) == ("basic", 20)
 
 
+@pytest.mark.parametrize("plan", ["basic", "pro"])
 @pytest.mark.parametrize("call", range(6))
 def test_one_that_begins_while_another_ends_is_seen(
-    kv: KeyValue, account: Account, call: int
+    kv: KeyValue, account: Account, call: int, plan: str
 ) -> None:
-    subscribe(kv, account, "subs_2", plan="basic", now_ms=2)
+    subscribe(kv, account, "subs_2", plan=plan, now_ms=2)
     hear(kv, BEGUN)
 
     def begin_the_other(number: int) -> None:
@@ -161,7 +162,7 @@ def test_one_that_begins_while_another_ends_is_seen(
     watched = WatchedStore(kv, before=begin_the_other)
     hear(watched, ENDED)
     assert watched.calls > call
-    assert on_plan(kv, account) == ("basic", 20)
+    assert on_plan(kv, account)[0] == plan
 
 
 def test_many_at_the_same_time_come_to_the_newest_ones_plan(kv: KeyValue, account: Account) -> None:

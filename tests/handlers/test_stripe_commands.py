@@ -173,6 +173,30 @@ def test_an_event_that_could_not_be_delivered_is_taken_in(
     assert plan_of(kv, account_id) == "self-hosted"
 
 
+def test_an_undelivered_event_that_cannot_be_read_keeps_no_other_waiting(
+    kv: KeyValue, payments: Payments, account_id: str, fake: StripeFake, run: Run
+) -> None:
+    paid = fake.pay(order(payments, account_id).session_id)
+    for each in fake.all_of("checkout.session"):
+        each["created"] -= 9 * 24 * 3600
+    broken = fake.event("charge.refunded", {"id": "ch_1", "object": "charge"})
+    fake.undelivered += [paid, broken]
+    status, told = run("stripe", "reconcile")
+    assert (status, row_of(told, broken["id"])) == (1, "not put right: see the log")
+    assert row_of(told, paid["id"]) == "put right now"
+    assert available(kv, account_id) == 1000
+
+
+def test_a_refund_that_failed_afterwards_is_told(
+    payments: Payments, account_id: str, fake: StripeFake, run: Run
+) -> None:
+    paid = bought(payments, account_id, fake, "small")
+    payments.hear(*signed(fake.refund(paid, 400)))
+    fake.charge_of(paid)["amount_refunded"] = 0
+    status, told = run("stripe", "reconcile")
+    assert (status, row_of(told, fake.charge_of(paid)["id"])) == (1, "400 was taken back")
+
+
 def test_an_undelivered_event_from_which_nothing_follows_is_well(
     payments: Payments, account_id: str, fake: StripeFake, run: Run
 ) -> None:
