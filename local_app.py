@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 SWEEP_EVERY_S = 1.0
 AUDIT_LOOK_EVERY_S = 60.0
 """How often it is seen whether a day has passed since the last audit."""
+ORPHANS_LOOK_EVERY_S = 3600.0
 DISPATCH_GRACE_MS = 1_000  # a hint within this process takes no time; a restart forgets them all
 DELIVERY_THREADS = 16
 SANDBOX_THREADS = 2
@@ -162,6 +163,7 @@ class Background:
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
         # Beside the sweeper: a large ledger takes its time to read.
         self._auditor = threading.Thread(target=self._audit, name="auditor", daemon=True)
+        self._cleaner = threading.Thread(target=self._clean, name="cleaner", daemon=True)
 
     def start(self) -> None:
         """Begin; nothing here keeps the web app waiting."""
@@ -170,6 +172,7 @@ class Background:
         self._dispatcher.work_in_sandbox_with(work, threads=SANDBOX_THREADS)
         self._thread.start()
         self._auditor.start()
+        self._cleaner.start()
 
     def stop(self) -> None:
         """Stop sweeping and working."""
@@ -178,6 +181,7 @@ class Background:
         self._dispatcher.stop()
         self._thread.join(STOP_WITHIN_S)
         self._auditor.join(STOP_WITHIN_S)
+        self._cleaner.join(STOP_WITHIN_S)
 
     def _run(self) -> None:
         self._employ()
@@ -211,6 +215,15 @@ class Background:
             except Exception:
                 log.exception("an audit failed; it is tried again")
             self._stopping.wait(AUDIT_LOOK_EVERY_S)
+
+    def _clean(self) -> None:
+        orphans = self._services.orphans
+        while orphans is not None and not self._stopping.is_set():
+            try:
+                orphans.delete()
+            except Exception:
+                log.exception("what was left behind could not be deleted; it is tried again")
+            self._stopping.wait(ORPHANS_LOOK_EVERY_S)
 
 
 def main() -> None:

@@ -23,6 +23,11 @@ def new_job_id(now_ms: int) -> UUID:
     return UUID(int=bits | secrets.randbits(62))
 
 
+def made_at_ms(job_id: UUID) -> int:
+    """When a job's id was made."""
+    return job_id.int >> 80
+
+
 def new_seed() -> int:
     """A seed for who names none, of 32 bits."""
     return secrets.randbits(32)

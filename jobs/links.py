@@ -55,6 +55,15 @@ def source_name(job_id: UUID, format_: OutputFormat) -> str:
     return f"{SOURCES}/{job_id}.{format_}"
 
 
+def job_of_source(object_name: str) -> UUID | None:
+    """The job whose source would have this name, or None if no job's could."""
+    folder, _, file = object_name.partition("/")
+    try:
+        return UUID(file.partition(".")[0]) if folder == SOURCES else None
+    except ValueError:
+        return None
+
+
 def upload_name(upload_id: str, format_: OutputFormat) -> str:
     """Where an uploaded file is kept."""
     return f"{UPLOADS}/{upload_id}.{format_}"

@@ -29,6 +29,7 @@ from jobs.ids import Clock, new_job_id, new_seed
 from jobs.lease import Leases
 from jobs.links import Links
 from jobs.metrics import Metrics, any_shard
+from jobs.orphans import Listed, Orphans
 from jobs.outbound import Outbound
 from jobs.queue_position import QueuePositions
 from jobs.quotes import Quotes
@@ -261,6 +262,13 @@ class Services:
     def retention(self) -> Retention:
         """Deletes files in time."""
         return Retention(self.kv, self.objects, self.clock)
+
+    @cached_property
+    def orphans(self) -> Orphans | None:
+        """Deletes what nobody knows of, where the object store does not do so by itself."""
+        if not isinstance(self.objects, Listed):
+            return None
+        return Orphans(self.kv, self.objects, self.clock)
 
     @cached_property
     def sweeper(self) -> Sweeper:

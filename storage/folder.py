@@ -4,7 +4,8 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from heapq import nsmallest
 from pathlib import Path
 from typing import BinaryIO
 
@@ -102,6 +103,30 @@ class FolderObjects:
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return
             self._sync_above(place)
+
+    def names(self, folder: str, *, limit: int) -> list[str]:
+        """The first `limit` names of the objects that are in a folder itself, in their order."""
+        check_name(folder)
+        with _reported():
+            try:
+                with os.scandir(self._root / folder) as entries:
+                    found = (each.name for each in entries if each.is_file())
+                    names = nsmallest(limit, (name for name in found if name[0] != "."))
+            except FileNotFoundError:
+                return []
+        return [f"{folder}/{name}" for name in names]
+
+    def delete_unfinished(self, folder: str, *, before_ms: int) -> int:
+        """Remove what killed writers have left in a folder until then; how much it was."""
+        check_name(folder)
+        count = 0
+        with _reported():
+            for path in (self._root / folder).glob(".*"):
+                with suppress(FileNotFoundError):  # its writer has just moved it
+                    if path.stat().st_mtime_ns < before_ms * 1_000_000:
+                        path.unlink()
+                        count += 1
+        return count
 
     def _sync_above(self, place: Path) -> None:
         """Make the entries on the way to `place` durable: the folders may be new as well."""
