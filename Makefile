@@ -50,6 +50,7 @@ benchmarks: $(READY)  ## every figure, as tables and under benchmarks/results/
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.creative
 	$(BIN)/python -m benchmarks.service
+	$(BIN)/python -m benchmarks.delivery
 	$(BIN)/python -m benchmarks.cold_start
 	$(BIN)/python -m benchmarks.costs
 

@@ -3,6 +3,7 @@
 import socket
 from contextlib import ExitStack
 from dataclasses import replace
+from threading import Event
 
 import pytest
 
@@ -16,14 +17,16 @@ from jobs.breaker import (
     Breakers,
     receiver_of,
 )
+from jobs.dispatch import HintThreads
 from jobs.job import Job
 from jobs.records import find_job
-from jobs.services import MAX_ATTEMPTS_PER_ACCOUNT
+from jobs.services import MAX_ATTEMPTS_PER_ACCOUNT, MAX_ATTEMPTS_PER_HOST
 from jobs.turns import Turns
 from jobs.webhooks import SCHEDULE_MS, DeliveryState, delivery_key
+from local_app import DELIVERY_THREADS
 from storage.kv import Key
 from tests.jobs.loopback import ok, serving
-from tests.jobs.machine import Crash, Machine, told_at
+from tests.jobs.machine import PATIENCE_S, Crash, Machine, told_at
 from tests.jobs.test_courier import completed, deliver, due_ms, fate
 from tests.running import Clock, Origin
 from tests.watched import WatchedStore
@@ -412,3 +415,40 @@ def test_who_has_waited_long_for_a_turn_asks_less_often(
         assert at_ms is not None
         waits_ms.append(at_ms - clock())
     assert waits_ms == [2_000, 5_000, 55_000, 60_000]
+
+
+def test_a_receiver_that_hangs_takes_a_few_threads_and_nobody_else_waits_for_it(
+    machine: Machine,
+) -> None:
+    caller = machine.customer(credits=1000)
+    is_over, arrived = Event(), Event()
+    hanging: list[socket.socket] = []
+    at_once: list[int] = []
+
+    def hang(connection: socket.socket) -> None:
+        hanging.append(connection)
+        at_once.append(len(hanging))
+        assert is_over.wait(PATIENCE_S)
+        hanging.remove(connection)
+        connection.sendall(ok(b""))
+
+    def receive(connection: socket.socket) -> None:
+        connection.sendall(ok(b""))
+        arrived.set()
+
+    with serving({"/hook": hang}) as tarpit, serving({"/hook": receive}) as other:
+        stuck = [completed(machine, caller, tarpit.url("/hook")) for _ in range(20)]
+        last = completed(machine, caller, other.url("/hook"))
+        threads = HintThreads("delivery", machine.courier.deliver, threads=DELIVERY_THREADS)
+        for job in (*stuck, last):
+            threads.hint(delivery_key(job.id, "completed"))
+        try:
+            assert arrived.wait(PATIENCE_S)
+        finally:
+            is_over.set()
+            assert threads.settle(within_s=PATIENCE_S)
+            threads.stop(within_s=PATIENCE_S)
+    assert max(at_once) <= MAX_ATTEMPTS_PER_HOST
+    assert fate(machine, last) == ("delivered", 1, "delivered")
+    told = [fate(machine, job)[0] for job in stuck]
+    assert told.count("delivered") == len(at_once)
