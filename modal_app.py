@@ -320,7 +320,7 @@ TIERS = {FAITHFUL.name: Faithful, CREATIVE.name: Creative}
 
 
 def _spawn_job(hint: JobHint) -> None:
-    if hint.model == SANDBOX:
+    if hint.model == SANDBOX:  # that wakes no card
         SandboxWorkers().work.spawn(str(hint.job_id))
     else:
         TIERS[deployment.tier_of(hint.model).name]().upscale.spawn(str(hint.job_id))

@@ -13,15 +13,16 @@ from PIL import Image
 import deployment
 import modal_app
 from billing.accounts import account_key
-from billing.administration import open_account
+from billing.administration import create_key, open_account
+from billing.keys import SANDBOX_SCOPES, Powers
 from handlers.settings import SettingsError
 from inference.errors import ModelUnknown
 from inference.published import PHOTO
 from inference.published_diffusion import DIFFUSION
 from jobs.ids import system_clock
-from jobs.job import Job, Status
+from jobs.job import SANDBOX, Job, Status
 from jobs.records import find_job
-from jobs.spawning import SpawnDispatcher
+from jobs.spawning import JobHint, SpawnDispatcher
 from storage.kv import Add
 from storage.objects import read
 from storage.sqlite import SqliteKeyValue
@@ -122,6 +123,60 @@ def test_a_faithful_worker_completes_a_job(
     job_id = customer.submitted(f"{origin.url}/photo.png", upscale_factor="2")
     faithful.upscale.local(str(job_id))
     assert size_of(customer, job_id) == (32, 24)
+
+
+def test_a_sandbox_worker_completes_a_sandbox_job_and_no_other(
+    customer: Apiframe, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(modal_app, "load_engine")
+    photo = f"{origin.url}/photo.png"
+    live = customer.submitted(photo, upscale_factor="2")
+    powers = Powers(SANDBOX_SCOPES, is_sandbox=True)
+    key = create_key(
+        customer.service.services.kv,
+        customer.customer.id,
+        name="tests",
+        now_ms=system_clock(),
+        powers=powers,
+    )
+    owner = customer.customer.opened
+    tests = Apiframe(customer.service, Customer(owner._replace(key=key)))
+    rehearsed = tests.submitted(photo, upscale_factor="2")
+    worker = modal_app.SandboxWorkers()
+    for job_id in (live, rehearsed):
+        worker.work.local(str(job_id))
+    worker.parts.close()
+    assert size_of(tests, rehearsed) == (32, 24)
+    assert kept_job(customer.service, live).status is Status.QUEUED
+
+
+class Spawned:
+    """A class of the app that notes what it is called with, under its own name."""
+
+    def __init__(self, name: str, calls: list[tuple[str, str]]) -> None:
+        self.name, self.calls = name, calls
+        self.work = self.upscale = self
+
+    def __call__(self) -> "Spawned":
+        return self
+
+    def spawn(self, job_id: str) -> None:
+        self.calls.append((self.name, job_id))
+
+
+def test_hints_go_to_whoever_works_on_such_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, str]] = []
+    monkeypatch.setattr(modal_app, "SandboxWorkers", Spawned("SandboxWorkers", calls))
+    tiers = {name: Spawned(name, calls) for name in modal_app.TIERS}
+    monkeypatch.setattr(modal_app, "TIERS", tiers)
+    for model in (SANDBOX, "topaz-image-upscale", "clarity-upscale"):
+        modal_app._spawn_job(JobHint(UUID(int=1), model))
+    assert [name for name, _ in calls] == ["SandboxWorkers", "Faithful", "Creative"]
+    assert {job_id for _, job_id in calls} == {str(UUID(int=1))}
+
+
+def test_the_sandbox_has_no_card() -> None:
+    assert deployment.SANDBOX_WORKERS.machine.gpu == ()
 
 
 def test_a_job_that_is_spawned_twice_is_done_once(

@@ -24,6 +24,9 @@ MAX_IN_FLIGHT = 3
 
 JOBS = st.sampled_from("abcdef")
 CREDITS = st.integers(1, 30)
+PRICES = st.integers(0, 30)
+"""A sandbox job's is 0."""
+
 SETTLEMENTS = st.sampled_from([ledger.capture, ledger.release])
 
 
@@ -61,7 +64,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.causes.add(cause)
             self.available += credits
 
-    @rule(job=JOBS, credits=CREDITS)
+    @rule(job=JOBS, credits=PRICES)
     def hold(self, job: str, credits: int) -> None:
         is_covered = credits <= self.available and len(self.holds) < MAX_IN_FLIGHT
         is_legal = is_covered and job not in self.ever_held
@@ -83,7 +86,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.spent += credits if settle is ledger.capture else 0
             self.available += credits if settle is ledger.release else 0
 
-    @rule(job=JOBS, settle=SETTLEMENTS, credits=CREDITS)
+    @rule(job=JOBS, settle=SETTLEMENTS, credits=PRICES)
     def settle_wrongly(self, job: str, settle: Settle, credits: int) -> None:
         """Settles a job for what is not its price."""
         if self.holds.get(job) != credits:
