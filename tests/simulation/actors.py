@@ -14,6 +14,8 @@ from billing.promotions import Promotion, promoted
 from inference.errors import ImageError
 from jobs.dispatch import Dispatcher
 from jobs.errors import (
+    DeliveryOver,
+    DeliveryUnknown,
     IdempotencyMismatch,
     JobFinished,
     JobUnknown,
@@ -21,10 +23,10 @@ from jobs.errors import (
     ResultMissing,
     TooManyAtOnce,
 )
-from jobs.job import Webhook, WebhookEvent
+from jobs.job import Job, Webhook, WebhookEvent
 from jobs.outbound import OutboundError
-from jobs.records import list_jobs
-from jobs.submission import RequestName
+from jobs.records import find_job, list_jobs
+from jobs.services import Services
 from storage.kv import Change, Conflict, StoreError
 from storage.objects import ObjectsError
 from tests.jobs.machine import PICTURE_URI
@@ -51,6 +53,8 @@ REFUSALS = (
     OutboundError,
     BillingError,
     ImageError,
+    DeliveryOver,
+    DeliveryUnknown,
     IdempotencyMismatch,
     JobFinished,
     JobUnknown,
@@ -71,22 +75,21 @@ class Actors:
     dispatcher: Dispatcher
 
     def client(self, caller: Caller, *, orders: int, request: str | None) -> Callable[[], None]:
-        """Orders again and again. A named request is the same each time, and never given up."""
+        """Orders again and again; a named order is the same each time."""
 
         def act() -> None:
             submissions = self.world.services(self.stage, dispatcher=self.dispatcher).submissions
             for _ in range(orders):
-                said = {} if request is None else {"request": request}
                 order = self.world.order(
                     caller,
-                    said=said,
+                    request=request,
                     source_url=self.random.choice((PICTURE_URI, PICTURE_URI, PICTURE_URL)),
                     webhook=self._webhook(),
-                    request=None if request is None else RequestName(request, "fingerprint"),
+                    retention_days=self.random.choice((None, None, 1, 0)),
                 )
                 try:
                     job = submissions.submit(order).job
-                    accepted = Accepted(job.id, caller.account_id, request)
+                    accepted = Accepted(job.id, caller.account_id, request is not None)
                     self.world.witness.accepted.append(accepted)
                 except REFUSALS:
                     pass  # refused or unheard; with a name it may be sent again
@@ -132,25 +135,40 @@ class Actors:
             except REFUSALS:
                 self.stage.wait(0.1)
 
-    def canceller(self, caller: Caller) -> None:
-        """A customer who changes his mind about one of his jobs, whichever."""
+    def fickle(self, caller: Caller) -> None:
+        """A customer who cancels, deletes, fetches or has repeated what he hits upon."""
         services = self.world.services(self.stage, dispatcher=self.dispatcher)
-        for _ in range(2):
-            self.stage.wait(self.random.random() * 40)
+        for _ in range(MAX_TRIES):
+            self.stage.wait(self.random.random() * 30)
+            act = self.random.choice((self._cancel, self._delete, self._fetch, self._repeat))
             try:
                 jobs = list_jobs(services.kv, caller.account_id, before=None, limit=100)
+                if jobs:
+                    act(services, self.random.choice(jobs))
             except REFUSALS:
                 continue
-            if not jobs:
-                continue
-            job = self.random.choice(jobs)
-            try:
-                services.cancellations.cancel(caller.account_id, job.id)
-                self.world.witness.cancelled.append(job.id)
-            except JobFinished:
-                self.world.witness.finished.append(job.id)
-            except REFUSALS:
-                continue
+
+    def _cancel(self, services: Services, job: Job) -> None:
+        try:
+            services.cancellations.cancel(job.account_id, job.id)
+            self.world.witness.cancelled.append(job.id)
+        except JobFinished:
+            self.world.witness.finished.append(job.id)
+
+    def _delete(self, services: Services, job: Job) -> None:
+        services.deletions.delete(job.account_id, job.id)
+        self.world.witness.deleted.append(job.id)
+
+    def _fetch(self, services: Services, job: Job) -> None:
+        kept = find_job(services.kv, job.id)
+        if kept is not None and kept.job.result is not None:
+            services.retention.note_fetched(kept)
+
+    def _repeat(self, services: Services, job: Job) -> None:
+        sent = services.redeliveries.of_job(job.account_id, job.id)
+        if sent:
+            name = self.random.choice(sent).delivery.name
+            services.redeliveries.redeliver(job.account_id, job.id, name)
 
     def operator(self, caller: Caller, *, cause: str) -> None:
         """Grants credits, and promotional ones that expire; tries again until each is heard of."""

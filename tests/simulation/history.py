@@ -77,7 +77,7 @@ class _History:
             for twin in range(random.randint(0, 2)):
                 act = actors.client(caller, orders=2, request="same")
                 self._cast(f"{name}, twin {twin}", act)
-            self._cast(f"{name} cancels", partial(actors.canceller, caller))
+            self._cast(f"{name} is fickle", partial(actors.fickle, caller))
             self._cast("operator", partial(actors.operator, caller, cause=f"cause-{number}"))
         for number in range(2):
             self._cast(f"worker {number}", actors.worker)

@@ -21,7 +21,7 @@ from jobs.retention import SECOND_LOOK_MS, is_expired
 from jobs.webhooks import RETRY_DELAYS_S, Delivery, DeliveryState, delivery_key
 from storage.kv import MAX_PAGE
 from tests.simulation.network import Received
-from tests.simulation.world import World
+from tests.simulation.world import NAMED_PRICE_CREDITS, World
 
 ENDS = ("completed", "failed")
 
@@ -108,12 +108,11 @@ def _broken_end(world: World, job: Job) -> Iterator[str]:
 
 
 def _broken_requests(jobs: dict[UUID, Job]) -> Iterator[str]:
-    """I7: a request with an Idempotency-Key makes one job; no history outlasts its keys."""
-    named = [job for job in jobs.values() if "request" in job.said]
-    requests = [(job.account_id, job.said["request"]) for job in named]
-    for request, count in Counter(requests).items():
+    """I7: what an account names by an Idempotency-Key makes one job; no history outlasts a key."""
+    named = [job.account_id for job in jobs.values() if is_named(job)]
+    for account_id, count in Counter(named).items():
         if count > 1:
-            yield f"I7: {request} made {count} jobs"
+            yield f"I7: one order of {account_id} has made {count} jobs"
 
 
 def _broken_promises(world: World, jobs: dict[UUID, Job]) -> Iterator[str]:
@@ -122,14 +121,17 @@ def _broken_promises(world: World, jobs: dict[UUID, Job]) -> Iterator[str]:
         job = jobs.get(accepted.job_id)
         if job is None or job.account_id != accepted.account_id:
             yield f"the accepted job {accepted.job_id} is lost"
-        elif job.said.get("request") != accepted.request:
-            yield f"job {job.id} is not what was asked for by {accepted.request}"
+        elif is_named(job) != accepted.is_named:
+            yield f"job {job.id} is not what was ordered"
     for job_id in world.witness.cancelled:
         if jobs[job_id].status is not Status.CANCELLED:
             yield f"job {job_id} was cancelled, and is {jobs[job_id].status}"
     for job_id in world.witness.finished:
         if jobs[job_id].status not in (Status.COMPLETED, Status.FAILED):
             yield f"job {job_id} had an end, and is {jobs[job_id].status}"
+    for job_id in world.witness.deleted:
+        if jobs[job_id].deleted_at_ms is None:
+            yield f"job {job_id} was deleted, and is as it was"
     for account_id, name in world.witness.granted:
         if name not in dict(entries(world.kv, account_id)):
             yield f"{name} was given to {account_id}, and is not there"
@@ -146,6 +148,11 @@ def _broken_order(received: list[Received]) -> Iterator[str]:
             ended.add(one.job_id)
         elif one.event == "progress" and one.job_id in ended and not one.is_held_up:
             yield f"{one.webhook_id} came after the end of job {one.job_id}"
+
+
+def is_named(job: Job) -> bool:
+    """Whether the order of a job had an Idempotency-Key."""
+    return job.price_credits == NAMED_PRICE_CREDITS
 
 
 def all_jobs(world: World) -> list[Job]:

@@ -8,6 +8,7 @@ from jobs.records import JOBS, RETENTION, STRANDED
 from jobs.services import Services
 from jobs.uploads import UPLOADS_QUEUE
 from jobs.webhooks import DELIVERIES
+from jobs.worker import Worker
 from tests.simulation.engine import Course, StagedEngine
 from tests.simulation.invariants import (
     broken_after_sweep,
@@ -21,29 +22,33 @@ from tests.simulation.world import World
 T = TypeVar("T")
 
 MAX_ROUNDS = 400
+REST_S = 120
+"""As long after the last fault whatever was put off because of it is tried again."""
+
 ROUND_MS = 60_000
 """How often there is a sweep, at most."""
 
 WORK = (JOBS, STRANDED, DELIVERIES)
-AGE = (*WORK, RETENTION, UPLOADS_QUEUE, PROMOTIONS)
+KEPT = (*WORK, RETENTION, UPLOADS_QUEUE, PROMOTIONS)
 
 
-def recovered(world: World) -> Iterator[str]:
+def recovered(world: World, *, course: Course = Course.SUCCEEDS) -> Iterator[str]:
     """Let the service finish what it has begun; what is wrong on the way and in the end."""
     calm = Calm(world.clock)
     services = world.services(calm)
+    worker = services.worker(StagedEngine(calm, world.random, courses={course: 1}))
     yield from broken_at(world)
-    yield from _until_empty(world, services, calm, queues=WORK)
+    world.clock.advance(seconds=REST_S)
+    yield from _until_empty(world, services, worker, queues=WORK)
     yield from broken_when_settled(world)
-    yield from _until_empty(world, services, calm, queues=AGE)
+    yield from _until_empty(world, services, worker, queues=KEPT)
     yield from broken_when_old(world)
 
 
 def _until_empty(
-    world: World, services: Services, calm: Calm, *, queues: Collection[str]
+    world: World, services: Services, worker: Worker, *, queues: Collection[str]
 ) -> Iterator[str]:
     """Sweep, work and deliver whenever something is due, until nothing will be."""
-    worker = services.worker(StagedEngine(calm, world.random, courses={Course.SUCCEEDS: 1}))
     for _ in range(MAX_ROUNDS):
         services.sweeper.sweep()
         yield from broken_after_sweep(world)

@@ -10,7 +10,7 @@ class Accepted(NamedTuple):
 
     job_id: UUID
     account_id: str
-    request: str | None
+    is_named: bool
 
 
 @dataclass
@@ -22,5 +22,6 @@ class Witness:
     finished: list[UUID] = field(default_factory=list)
     """Jobs that could not be cancelled, since they had an end."""
 
+    deleted: list[UUID] = field(default_factory=list)
     granted: list[tuple[str, str]] = field(default_factory=list)
     """Accounts, and the names of entries in their ledgers."""

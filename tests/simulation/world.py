@@ -15,7 +15,7 @@ from jobs.dispatch import Dispatcher
 from jobs.links import Links
 from jobs.metrics import SHARDS
 from jobs.services import Services
-from jobs.submission import Order, Terms
+from jobs.submission import Order, RequestName, Terms
 from jobs.worker import Worker
 from tests.jobs.machine import (
     PARAMS,
@@ -32,6 +32,9 @@ from tests.simulation.network import Network
 from tests.simulation.stage import Stage
 from tests.simulation.stores import StagedKeyValue, StagedObjects
 from tests.simulation.witness import Witness
+
+NAMED_PRICE_CREDITS = PRICE_CREDITS - 1
+"""By their price the jobs of named orders are told from the others, even when they are deleted."""
 
 _SECRET = "whsec_" + base64.b64encode(b"the webhook secret of an account").decode()
 
@@ -107,13 +110,15 @@ class World:
         sha256 = hashlib.sha256(issued.apiframe_spelling.encode()).hexdigest()
         return keys.read_again(self.kv, Caller(account.id, sha256, key, key_version=0))
 
-    def order(self, caller: Caller, **said: Any) -> Order:
-        """An order for `PRICE_CREDITS`."""
+    def order(self, caller: Caller, *, request: str | None = None, **said: Any) -> Order:
+        """An order, named by an Idempotency-Key if that is given."""
+        price_credits = PRICE_CREDITS if request is None else NAMED_PRICE_CREDITS
         usual: dict[str, Any] = {
             "caller": caller,
             "source_url": PICTURE_URI,
             "said": {"upscale_factor": 2},
-            "terms": lambda _: Terms(PARAMS, PRICE_CREDITS),
+            "terms": lambda _: Terms(PARAMS, price_credits),
+            "request": None if request is None else RequestName(request, "fingerprint"),
         }
         return Order(**usual | said)
 
