@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from jobs.links import RESULTS, SOURCES, UPLOADS
-from jobs.retention import RESULT_KEPT_MS, SECOND_LOOK_MS
+from jobs.retention import DAY_MS, MAX_RETENTION_DAYS, SECOND_LOOK_MS
 from jobs.uploads import KEPT_MS
 from storage.addresses import S3Address
 from storage.objects import ObjectsUnsuitable
@@ -167,7 +167,7 @@ def test_the_bucket_forgets_what_we_might_leave_behind(address: S3Address, clien
 
 
 def test_the_rules_leave_every_file_its_time() -> None:
-    lives = {RESULTS: RESULT_KEPT_MS, SOURCES: SECOND_LOOK_MS, UPLOADS: KEPT_MS}
+    lives = {RESULTS: MAX_RETENTION_DAYS * DAY_MS, SOURCES: SECOND_LOOK_MS, UPLOADS: KEPT_MS}
     assert lives.keys() == KEPT_DAYS.keys()
     for folder, life_ms in lives.items():
         assert KEPT_DAYS[folder] * DAY_MS >= life_ms + DAY_MS
