@@ -286,7 +286,7 @@ def test_of_two_who_would_probe_at_once_one_does(
     clock.now_ms += FIRST_REST_MS
 
     def overtake(call: int) -> None:
-        if call == 2:  # the delivery and the breaker were read, the claim is next
+        if call == 3:  # delivery, outbox and breaker were read, the claim is next
             origin.answers = [503]
             deliver(machine, jobs[0])
 
@@ -303,7 +303,7 @@ def test_a_prober_that_dies_is_followed_by_another(
     clock.now_ms += FIRST_REST_MS
 
     def die(call: int) -> None:
-        if call == 3:  # it is claimed, the breaker with it
+        if call == 4:  # it is claimed, the breaker with it
             raise Crash
 
     with pytest.raises(Crash):

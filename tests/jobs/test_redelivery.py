@@ -109,7 +109,7 @@ def test_one_that_is_under_way_stays_as_it_is(
     machine: Machine, job: Job, caller: Caller, clock: Clock, again: Redeliveries
 ) -> None:
     def die(call: int) -> None:
-        if call == 3:  # it is claimed
+        if call == 4:  # it is claimed
             raise Crash
 
     with pytest.raises(Crash):
