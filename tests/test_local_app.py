@@ -34,11 +34,10 @@ def test_a_sandbox_job_does_not_wait_behind_live_ones_nor_they_behind_it() -> No
 
 def test_without_workers_the_sandbox_works_all_the_same(tmp_path: Path) -> None:
     with Server(tmp_path, workers="0").running() as server:
-        account = json.loads(server.command("accounts", "create", "Ada").stdout)["account"]["id"]
-        made = json.loads(
-            server.command("keys", "create", "--sandbox", "--account", account).stdout
-        )
-        headers = {"X-API-Key": json.loads(made.stdout)["apiframe"]}
+        opened = json.loads(server.command("accounts", "create", "Ada").stdout)
+        words = ("keys", "create", "--sandbox", "--account", opened["account"]["id"])
+        made = json.loads(server.command(*words).stdout)
+        headers = {"X-API-Key": made["apiframe"]}
         params = {"image": f"https://{HOST}/success.png"}
         body = {"model": "topaz-image-upscale", "topazUpscaleParams": params}
         answer = httpx2.post(f"{server.url}/v2/images/upscale", json=body, headers=headers)

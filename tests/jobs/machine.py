@@ -12,8 +12,9 @@ from uuid import UUID
 
 from billing import ledger
 from billing.accounts import Balance, all_account_ids, find_account
-from billing.administration import open_account
-from billing.keys import Caller, authenticate
+from billing.administration import create_key, open_account
+from billing.caps import Caps
+from billing.keys import SANDBOX_SCOPES, Caller, Powers, authenticate
 from billing.ledger import EntryKind
 from billing.pricing import Prices
 from billing.verification import verify
@@ -238,6 +239,15 @@ class Machine:
         wanted = () if job.webhook is None else job.webhook.events
         end = "completed" if job.status is Status.COMPLETED else "failed"
         return [event for event in wanted if job.status.is_terminal and event == end]
+
+
+def sandboxed(machine: Machine, caller: Caller, *, caps: Caps = Caps()) -> Caller:  # noqa: B008
+    """The same account by a sandbox key."""
+    powers = Powers(SANDBOX_SCOPES, caps, is_sandbox=True)
+    issued = create_key(
+        machine.kv, caller.account_id, name="tests", now_ms=machine.clock(), powers=powers
+    )
+    return authenticate(machine.kv, issued.body, now_ms=machine.clock())
 
 
 def cut_off(machine: Machine) -> Machine:

@@ -11,14 +11,13 @@ import pytest
 
 from billing import ledger, usage
 from billing.accounts import account_key
-from billing.administration import create_key
 from billing.caps import Caps
 from billing.errors import (
     CapReached,
     InsufficientCredits,
     TooManyInFlight,
 )
-from billing.keys import SANDBOX_SCOPES, Caller, Powers, authenticate
+from billing.keys import Caller
 from inference.errors import NotAnImage, OutputTooLarge
 from inference.images import ImageInfo
 from jobs import sandbox
@@ -35,7 +34,7 @@ from jobs.submission import RequestName, Terms
 from jobs.ticker import Stop
 from jobs.worker import Enlarged
 from storage.kv import Add
-from tests.jobs.machine import PARAMS, PRICE_CREDITS, Machine, files_in, told_at
+from tests.jobs.machine import PARAMS, PRICE_CREDITS, Machine, files_in, sandboxed, told_at
 from tests.running import Origin
 
 REFUSED: dict[str, type[Exception]] = {
@@ -114,15 +113,6 @@ def stage(machine: Machine) -> Stage:
 def poor(machine: Machine) -> Caller:
     """A sandbox key of an account without a credit."""
     return sandboxed(machine, machine.customer(credits=0))
-
-
-def sandboxed(machine: Machine, caller: Caller, *, caps: Caps = Caps()) -> Caller:  # noqa: B008
-    """The same account by a sandbox key."""
-    powers = Powers(SANDBOX_SCOPES, caps, is_sandbox=True)
-    issued = create_key(
-        machine.kv, caller.account_id, name="tests", now_ms=machine.clock(), powers=powers
-    )
-    return authenticate(machine.kv, issued.body, now_ms=machine.clock())
 
 
 def address(name: str) -> str:
