@@ -9,7 +9,7 @@ import pytest
 from billing.keys import Caller
 from jobs.errors import SourceUnusable
 from jobs.outbound import TooLarge
-from jobs.retention import RESULT_KEPT_MS
+from jobs.retention import DAY_MS
 from jobs.sources import MAX_DATA_URI_BYTES, MAX_SOURCE_BYTES, shown
 from jobs.uploads import KEPT_MS
 from tests.jobs.loopback import serving, status
@@ -92,7 +92,7 @@ def test_a_result_is_a_source_for_90_days(machine: Machine, caller: Caller, cloc
     result = machine.job(job.id).result
     assert result is not None
     url = machine.services.links.of(result.object_name)
-    clock.now_ms += RESULT_KEPT_MS - 1
+    clock.now_ms += 90 * DAY_MS - 1
     assert fetch(machine, url) == machine.engine.data
     clock.now_ms += 1
     with pytest.raises(SourceUnusable, match="its time is over"):
