@@ -19,7 +19,6 @@ from storage.s3_bucket import KEPT_DAYS
 from tests.ministack import new_bucket
 from tests.storage.faulty_s3 import FaultyS3, Refused, Request
 
-DAY_MS = 24 * 60 * 60 * 1000
 OPERATORS = [
     {
         "ID": "of the operator",
