@@ -30,7 +30,7 @@ def broken_by(seed: int, *, tell: Callable[[str], None] = lambda _: None) -> lis
     """What the history of a seed has broken; nothing, if all is well. `tell` hears of each call."""
     random = Random(seed)
     world = World(random)
-    with _defects() as broken:
+    with defects() as broken:
         _History(world, tell).run()
         tell(f"{world.clock()}: the faults end")
         for what in recovered(world):
@@ -133,7 +133,7 @@ class _Listener(logging.Handler):
 
 
 @contextmanager
-def _defects() -> Iterator[list[str]]:
+def defects() -> Iterator[list[str]]:
     """Collect defects that are logged in the block; nothing of it goes further."""
     logger, listener = logging.getLogger("jobs"), _Listener()
     before = logger.level, logger.propagate

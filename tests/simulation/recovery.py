@@ -4,13 +4,13 @@ from collections.abc import Collection, Iterator
 from typing import TypeVar
 
 from billing.promotions import PROMOTIONS
+from jobs.job import Status
 from jobs.records import JOBS, RETENTION, STRANDED
-from jobs.services import Services
 from jobs.uploads import UPLOADS_QUEUE
 from jobs.webhooks import DELIVERIES
-from jobs.worker import Worker
 from tests.simulation.engine import Course, StagedEngine
 from tests.simulation.invariants import (
+    all_jobs,
     broken_after_sweep,
     broken_at,
     broken_when_old,
@@ -32,23 +32,33 @@ WORK = (JOBS, STRANDED, DELIVERIES)
 KEPT = (*WORK, RETENTION, UPLOADS_QUEUE, PROMOTIONS)
 
 
-def recovered(world: World, *, course: Course = Course.SUCCEEDS) -> Iterator[str]:
-    """Let the service finish what it has begun; what is wrong on the way and in the end."""
-    calm = Calm(world.clock)
-    services = world.services(calm)
-    worker = services.worker(StagedEngine(calm, world.random, courses={course: 1}))
+def recovered(
+    world: World, *, course: Course = Course.SUCCEEDS, ends: Status | None = None
+) -> Iterator[str]:
+    """Let the service finish what it has begun; what is wrong on the way and in the end.
+
+    All work that is left takes that course; `ends` is what jobs must come to, if one knows.
+    """
     yield from broken_at(world)
     world.clock.advance(seconds=REST_S)
-    yield from _until_empty(world, services, worker, queues=WORK)
+    yield from _until_empty(world, queues=WORK, course=course)
     yield from broken_when_settled(world)
-    yield from _until_empty(world, services, worker, queues=KEPT)
+    if ends is not None:
+        yield from (f"a job is {job.status}" for job in all_jobs(world) if job.status != ends)
+    yield from aged(world)
+
+
+def aged(world: World) -> Iterator[str]:
+    """Let time pass until nothing is kept any more; what is wrong then."""
+    yield from _until_empty(world, queues=KEPT, course=Course.SUCCEEDS)
     yield from broken_when_old(world)
 
 
-def _until_empty(
-    world: World, services: Services, worker: Worker, *, queues: Collection[str]
-) -> Iterator[str]:
+def _until_empty(world: World, *, queues: Collection[str], course: Course) -> Iterator[str]:
     """Sweep, work and deliver whenever something is due, until nothing will be."""
+    calm = Calm(world.clock)
+    services = world.services(calm)
+    worker = services.worker(StagedEngine(calm, world.random, courses={course: 1}))
     for _ in range(MAX_ROUNDS):
         services.sweeper.sweep()
         yield from broken_after_sweep(world)
