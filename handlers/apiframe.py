@@ -244,7 +244,7 @@ def models(services: ServicesOf, modality: str | None = None) -> Models:
 
 
 # Last: a request is held to the routes in their order, and most are about jobs.
-add_apiframe_quotes(guarded, dependencies=[READS])
+add_apiframe_quotes(guarded, dependencies=[WRITES])
 add_apiframe_cancel(guarded, dependencies=[WRITES])
 add_apiframe_delete(guarded, dependencies=[WRITES])
 add_apiframe_events(guarded, dependencies=[READS])

@@ -97,7 +97,7 @@ def _guarded(let_in: LetIn) -> APIRouter:
 
 guarded = _guarded(let_in)
 uncounted = _guarded(let_in_uncounted)
-add_vicsee_quotes(uncounted, dependencies=[READS])
+add_vicsee_quotes(uncounted, dependencies=[WRITES])
 add_vicsee_cancel(uncounted, dependencies=[WRITES])
 add_vicsee_delete(uncounted, dependencies=[WRITES])
 add_vicsee_events(uncounted, dependencies=[READS])

@@ -31,6 +31,9 @@ APIFRAME_ROUTES = [
     ("POST", "/v2/uploads", Scope.JOBS_WRITE),
     ("GET", "/v2/jobs", Scope.JOBS_READ),
     ("GET", "/v2/jobs/not-an-id", Scope.JOBS_READ),
+    ("GET", "/v2/jobs/not-an-id/events", Scope.JOBS_READ),
+    ("POST", "/v2/jobs/not-an-id/cancel", Scope.JOBS_WRITE),
+    ("DELETE", "/v2/jobs/not-an-id", Scope.JOBS_WRITE),
     ("GET", "/v2/jobs/not-an-id/deliveries", Scope.JOBS_READ),
     ("POST", "/v2/jobs/not-an-id/deliveries/completed/redeliver", Scope.JOBS_WRITE),
     ("POST", "/v2/webhooks/test", Scope.JOBS_WRITE),
@@ -51,6 +54,9 @@ VICSEE_ROUTES = [
     ("POST", "/api/v1/upload", Scope.JOBS_WRITE),
     ("GET", "/api/v1/tasks/task_1", Scope.JOBS_READ),
     ("GET", "/api/v1/tasks/task_1/download", Scope.JOBS_READ),
+    ("GET", "/api/v1/tasks/task_1/events", Scope.JOBS_READ),
+    ("POST", "/api/v1/tasks/task_1/cancel", Scope.JOBS_WRITE),
+    ("DELETE", "/api/v1/tasks/task_1", Scope.JOBS_WRITE),
 ]
 FOR_EVERY_KEY = {"/me", "/credits"}
 
