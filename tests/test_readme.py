@@ -86,6 +86,15 @@ def test_every_setting_is_in_the_table() -> None:
     assert told == {name.upper() for name in Settings.model_fields}
 
 
+def test_every_scene_of_the_sandbox_is_in_its_table() -> None:
+    from jobs.sandbox import HOST, SCENES
+
+    section = README.partition("## Test against it")[2].partition("\n## ")[0]
+    told = re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", section, re.MULTILINE)
+    assert told == [(name, scene.what) for name, scene in SCENES.items()]
+    assert f"`https://{HOST}/<name>.png`" in section
+
+
 def test_every_figure_is_one_that_was_measured() -> None:
     told = re.findall(r"^\| ([^|`]+) \| ([\d.]+) \| ([\d.]+) \| (.*) \|$", README, re.MULTILINE)
     assert len(told) >= 9
