@@ -53,10 +53,14 @@ def create_key(
     name: str,
     now_ms: int,
     powers: Powers = Powers(),  # noqa: B008, immutable
+    member_id: str | None = None,
 ) -> IssuedKey:
-    """A further key for an account; `AccountUnknown` if there is none, `TooManyKeys`."""
+    """A further key for an account, of its founder's unless another member is named.
+
+    Raises `AccountUnknown`, `TooManyKeys`, `MemberNotFound`.
+    """
     find_account(kv, account_id)
-    return Keyring(kv, account_id).create(name, now_ms=now_ms, powers=powers)
+    return Keyring(kv, account_id).create(name, now_ms=now_ms, powers=powers, member_id=member_id)
 
 
 def set_key_state(kv: KeyValue, account_id: str, *, key_id: str, state: KeyState) -> None:

@@ -9,6 +9,9 @@ BillingError
 ├── KeyNotFound          somebody named a key that the account does not have
 ├── SandboxBounded       a sandbox key was to have a scope of the live world
 ├── KeyEnded             a key that is revoked, expired or replaced cannot be changed any more
+├── MemberNotFound       somebody named a member whom the account does not have
+├── OwnerStays           an account without an owner would be nobody's
+├── TooManyMembers       the account has as many members as it may
 ├── TooManyKeys          the account has as many keys as it may
 ├── InsufficientCredits  the balance does not cover the price
 │   └── CreditsOwed      a payment was taken back after its credits were spent
@@ -71,6 +74,18 @@ class SandboxBounded(BillingError):
 
 class KeyEnded(BillingError):
     """This key has ended"""
+
+
+class MemberNotFound(BillingError):
+    """Member not found"""
+
+
+class OwnerStays(BillingError):
+    """Who opened the account cannot be removed: it would be nobody's"""
+
+
+class TooManyMembers(BillingError):
+    """Too many members"""
 
 
 class TooManyKeys(BillingError):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from billing import keys
 from billing.errors import KeyEnded, KeyNotFound, SandboxBounded, ScopeMissing, TooManyKeys
 from billing.keys import SANDBOX_SCOPES, ApiKey, Caller, IssuedKey, KeyState, Powers
+from billing.members import still_in
 from storage.kv import (
     MAX_PAGE,
     Add,
@@ -85,17 +86,22 @@ class Keyring:
     account_id: str
     by: Caller | None = None
 
-    def create(self, name: str, *, now_ms: int, powers: Powers) -> IssuedKey:
-        """A further key.
+    def create(
+        self, name: str, *, now_ms: int, powers: Powers, member_id: str | None = None
+    ) -> IssuedKey:
+        """A further key, for that member; without one, for whose key asks.
 
-        Raises `ScopeMissing`, `SandboxBounded`, `TooManyKeys`.
+        Raises `ScopeMissing`, `SandboxBounded`, `TooManyKeys`, `MemberNotFound`.
         """
         if powers.is_sandbox and not set(powers.scopes) <= set(SANDBOX_SCOPES):
             raise SandboxBounded
         powers = self._bounded(powers)
-        issued = keys.issue(self.account_id, name, now_ms=now_ms, powers=powers)
+        whose = member_id or (None if self.by is None else self.by.key.member_id)
+        whose = None if whose == self.account_id else whose
+        issued = keys.issue(self.account_id, name, now_ms=now_ms, powers=powers, member_id=whose)
         for _ in range(_TRIES):
-            if self._is_made(issued, *self._still_let_in(), *self._room(now_ms=now_ms)):
+            member = still_in(self.kv, self.account_id, whose)
+            if self._is_made(issued, *self._still_let_in(), *member, *self._room(now_ms=now_ms)):
                 return issued
         raise Unavailable("the key could not be committed")
 
@@ -111,7 +117,7 @@ class Keyring:
 
         The new one has the old one's name, scopes, caps, state and world, and its time too unless
         another is given. Without any grace the old one is revoked. Raises `KeyEnded` if the old one
-        is over or has been replaced before, `ScopeMissing`, `TooManyKeys`.
+        is over or has been replaced before, `ScopeMissing`, `TooManyKeys`, `MemberNotFound`.
         """
         world = Powers(is_sandbox=self._found(key_id)[1].is_sandbox)  # that never changes
         issued = keys.issue(self.account_id, "", now_ms=now_ms, powers=world)
@@ -127,6 +133,7 @@ class Keyring:
             if self._is_made(
                 issued,
                 *self._still_let_in(besides=item.key),
+                *still_in(self.kv, self.account_id, old.member_id),
                 *self._room(now_ms=now_ms, leaving=None if grace_ms else old.id),
                 Put(item.key, leaving.model_dump(), replaces=item.version),
             ):
@@ -237,6 +244,7 @@ def _like(old: ApiKey, issued: IssuedKey, *, powers: Powers) -> IssuedKey:
         "name": old.name,
         "state": old.state,
         "capped_as": old.capped_as or old.id,
+        "member_id": old.member_id,
         **powers._asdict(),
     }
     return issued._replace(key=issued.key.model_copy(update=same))

@@ -61,7 +61,8 @@ class ApiKey(Record):
 
     From `expires_at_ms` on it is refused. `replaced_by` is the id of the key that follows it;
     `capped_as` that of the first key that it follows, with which it shares what its caps count.
-    A sandbox key's jobs cost nothing, and it knows no others.
+    A sandbox key's jobs cost nothing, and it knows no others. `member_id` is None for a key of who
+    opened the account.
     """
 
     id: str
@@ -76,6 +77,12 @@ class ApiKey(Record):
     replaced_by: str | None = None
     capped_as: str | None = None
     is_sandbox: bool = False
+    member_id: str | None = None
+
+    @property
+    def used_by(self) -> str:
+        """The id of the member whose it is: without another, of who opened the account."""
+        return self.member_id or self.account_id
 
     def may(self, scope: Scope) -> bool:
         """Whether the key has that scope."""
@@ -155,8 +162,9 @@ def issue(
     *,
     now_ms: int,
     powers: Powers = Powers(),  # noqa: B008, immutable
+    member_id: str | None = None,
 ) -> IssuedKey:
-    """A new active key for an account."""
+    """A new active key for an account, and for that member of it."""
     random_part = "".join(secrets.choice(_DIGITS) for _ in range(_RANDOM_CHARS))
     world = _SANDBOX if powers.is_sandbox else ""
     body = world + random_part + _checksum(random_part)
@@ -170,6 +178,7 @@ def issue(
         caps=powers.caps,
         expires_at_ms=powers.expires_at_ms,
         is_sandbox=powers.is_sandbox,
+        member_id=member_id,
     )
     return IssuedKey(body, key)
 

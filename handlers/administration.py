@@ -1,4 +1,5 @@
-"""What an operator commands besides serving: `accounts`, `credits` and `ledger`; `keys` joins."""
+"""What an operator commands besides serving: `accounts`, `credits`, `ledger`; `keys` and `members`
+join."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from billing.administration import (
 from billing.ledger import Line
 from billing.verification import verify
 from handlers.key_commands import add_key_commands, shown_once
+from handlers.member_commands import add_member_commands
 from handlers.settings import SettingsError
 from handlers.statement_wire import entries_csv, shown_entry
 from handlers.stores import Data, Stores
@@ -74,6 +76,7 @@ def add_administration(cli: typer.Typer, stores: Stores) -> None:
             sub.command(verb)(do)
         cli.add_typer(sub, name=name)
     add_key_commands(cli, stores)
+    add_member_commands(cli, stores)
 
 
 @dataclass(frozen=True)

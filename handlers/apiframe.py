@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from billing.accounts import find_account
 from billing.keys import Caller, Scope
+from billing.team import Team as Members
 from handlers.apiframe_errors import ANSWERS
 from handlers.apiframe_wire import (
     ClarityParams,
@@ -43,6 +44,7 @@ from handlers.job_deletion import add_apiframe_delete
 from handlers.job_events import add_apiframe_events
 from handlers.job_ids import JobId
 from handlers.keys import add_keys
+from handlers.members import add_members
 from handlers.offers import offered
 from handlers.parts import OPENAPI, create_part
 from handlers.quotes import add_apiframe_quotes
@@ -169,15 +171,23 @@ def jobs(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: str | None = None,
     search: str | None = None,
-    scope: Literal["user", "team"] = "team",  # noqa: ARG001, an account has one user
+    scope: Literal["user", "team"] = "team",
     include_models: Literal["true", "false"] = "false",
 ) -> JobPage:
-    """The account's jobs, newest first; `search` is a whole job id."""
+    """The account's jobs, newest first; `search` is a whole job id.
+
+    The `scope` of `user` is those that the key's own member ordered, by whichever of their keys.
+    """
+    member_id = caller.key.used_by if scope == "user" else None
 
     def is_wanted(job: Job) -> bool:
-        return status in (None, job.status.upper()) and model in (None, job.params.model)
+        return (
+            status in (None, job.status.upper())
+            and model in (None, job.params.model)
+            and member_id in (None, job.ordered_by)
+        )
 
-    is_of_all = status is None and model is None
+    is_of_all = (status, model, member_id) == (None, None, None)
     before = None if cursor is None else _job_of_cursor(cursor)
     if search is None:
         found = page(
@@ -200,10 +210,11 @@ def jobs(
 
 @guarded.get("/me")
 def me(caller: CallerOf, services: ServicesOf) -> Me:
-    """The account and the key behind the request."""
+    """The account, the member and the key behind the request."""
     account, balance = find_account(services.kv, caller.account_id)
+    member = Members(services.kv, account.id).get(caller.key.used_by)
     return Me(
-        user=User(id=account.id, email=account.email, role="owner"),
+        user=User(id=member.id, email=member.email, role=member.role),
         team=Team(
             id=account.id,
             name=account.name,
@@ -255,6 +266,7 @@ add_statements(guarded, dependencies=[requires(Scope.BILLING)])
 add_checkout(guarded, dependencies=[requires(Scope.BILLING)])
 add_auto_topup(guarded, dependencies=[requires(Scope.BILLING)])
 add_keys(guarded, dependencies=[requires(Scope.ADMIN)])
+add_members(guarded, dependencies=[requires(Scope.ADMIN)])
 
 
 def _webhook(url: str | None, events: list[Any] | None, services: Services) -> Webhook | None:

@@ -130,6 +130,10 @@ class KeyCommands:
         sandbox: Annotated[
             bool, typer.Option("--sandbox", help="Its jobs cost nothing, and are kept apart.")
         ] = False,
+        member: Annotated[
+            str | None,
+            typer.Option(metavar="MEMBER", help="Whose it is: usr_…, or the founder's."),
+        ] = None,
         data: Data = None,
     ) -> None:
         """Make a further key, and print it; it is not shown again."""
@@ -144,7 +148,9 @@ class KeyCommands:
         usual = SANDBOX_SCOPES if sandbox else USUAL_SCOPES
         powers = Powers(scopes or usual, caps, expires, sandbox)
         with self.stores.existing(data) as kv:
-            key = create_key(kv, account, name=name, now_ms=system_clock(), powers=powers)
+            key = create_key(
+                kv, account, name=name, now_ms=system_clock(), powers=powers, member_id=member
+            )
         _print(shown_once(key))
 
     def list(self, account: AccountId, data: Data = None) -> None:

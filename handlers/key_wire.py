@@ -94,13 +94,15 @@ CAP_NAMES = {
 
 class KeyWished(_Said):
     """The body of `POST /v2/keys`. Without scopes it gets those of the asking key but `admin`; in
-    the sandbox, those of them that a sandbox key can have."""
+    the sandbox, those of them that a sandbox key can have. Without a member it is for the asking
+    key's own."""
 
     name: KeyName
     scopes: Scopes | None = None
     expiresAt: Instant | None = None
     caps: CapsWished | None = None
     sandbox: bool = False
+    memberId: Annotated[str, StringConstraints(max_length=MAX_NAME_CHARS)] | None = None
 
 
 class KeyEdit(_Said):
@@ -152,6 +154,7 @@ class KeyShown(BaseModel):
     lastUsedOn: str | None
     replacedBy: str | None
     sandbox: bool
+    memberId: str
 
 
 class NewKey(KeyShown):
@@ -203,6 +206,7 @@ def _shown(key: ApiKey, *, now_ms: int, last_used_day: int | None) -> dict[str, 
         "lastUsedOn": day_shown(last_used_day),
         "replacedBy": key.replaced_by,
         "sandbox": key.is_sandbox,
+        "memberId": key.used_by,
     }
 
 

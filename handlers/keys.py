@@ -62,7 +62,9 @@ def create_key(
         raise _invalid("scopes", "This key has none to give: name those of the new one")
     caps = Caps() if body.caps is None else Caps(**body.caps.changes)
     powers = Powers(scopes, caps, _in_future(body.expiresAt, now_ms=now_ms), body.sandbox)
-    issued = _keyring(caller, services).create(body.name, now_ms=now_ms, powers=powers)
+    issued = _keyring(caller, services).create(
+        body.name, now_ms=now_ms, powers=powers, member_id=body.memberId
+    )
     _keep_out_of_caches(response)
     return wire.shown_once(issued, now_ms=now_ms)
 

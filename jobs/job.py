@@ -110,6 +110,7 @@ class Job(Record):
     price_credits: int
     promo_credits: int = 0
     tally: Tally | None = None
+    member_id: str | None = None
     is_sandbox: bool = False
     scene: str | None = None
     webhook: Webhook | None
@@ -136,6 +137,11 @@ class Job(Record):
     def world(self) -> str:
         """What it is kept under: its account's, or the sandbox's of that."""
         return world_of(self.account_id, is_sandbox=self.is_sandbox)
+
+    @property
+    def ordered_by(self) -> str:
+        """The id of the member whose key ordered it; of old jobs, of who opened the account."""
+        return self.member_id or self.account_id
 
     @property
     def works_for(self) -> str:

@@ -171,6 +171,7 @@ class Submissions:
             said=order.said,
             source=source,
             price_credits=terms.price_credits,
+            member_id=order.caller.key.member_id,
             is_sandbox=order.caller.key.is_sandbox,
             scene=scene,
             webhook=order.webhook,

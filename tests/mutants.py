@@ -24,6 +24,7 @@ SUITE = (
     "tests/jobs/test_caps.py",
     "tests/jobs/test_submission.py",
     "tests/jobs/test_idempotency.py",
+    "tests/jobs/test_sandbox.py",
     "tests/billing",
 )
 PATIENCE_S = 600
@@ -39,6 +40,30 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = (
+    Mutant(
+        "a sandbox job is charged",
+        "jobs/submission.py",
+        "    return usual._replace(price_credits=0)\n",
+        "    return usual\n",
+    ),
+    Mutant(
+        "a sandbox job wants a balance",
+        "jobs/submission.py",
+        "if balance.owed and price_credits:",
+        "if balance.owed:",
+    ),
+    Mutant(
+        "a sandbox job counts as usage",
+        "billing/usage.py",
+        "used = () if self.is_sandbox else (self.usage_key,)",
+        "used = (self.usage_key,)",
+    ),
+    Mutant(
+        "a sandbox key may have a scope over money",
+        "billing/keyring.py",
+        "            raise SandboxBounded\n",
+        "            pass\n",
+    ),
     Mutant(
         "a hold may overdraw",
         "billing/ledger.py",

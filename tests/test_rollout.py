@@ -19,6 +19,7 @@ from billing.administration import create_key, grant_credits, set_key_state, set
 from billing.autotopup import LOOKS, AutoTopUp, AutoTopUps
 from billing.keys import ApiKey, Caller, KeyState
 from billing.ledger import Entry
+from billing.members import Member, Role, member_key
 from billing.packs import Pack
 from billing.payments import Payments
 from billing.plans import SELF_HOSTED
@@ -28,6 +29,7 @@ from billing.quota import count_request
 from billing.stripe_client import Stripe
 from billing.subscriptions import Heard, Subscription, note_heard, subscribed
 from billing.subscriptions import first_puts as first_puts_of_subscription
+from billing.team import Team
 from billing.verification import verify
 from handlers.errors import refusal_of
 from inference.params import CreativeParams, FaceParams
@@ -66,6 +68,7 @@ NEVER_REWRITTEN = {
     "purchases#": "an account's list of purchases: their ids",
     "subscriptions#": "an account's list of subscriptions: their ids",
     "payment#": "the purchase that a payment of Stripe's was made for",
+    "member_count#": "how many members an account has added: nothing but a counter",
     "key_count#": "how many keys an account has made: nothing but a counter",
     "key_use#": "a day on which a key was used: nothing",
     "metrics": "a share of all totals: nothing but counters",
@@ -333,7 +336,19 @@ def is_looked_at(world: World, key: Key) -> None:
     assert world.value(key)["state"] == "armed"
 
 
+def a_member(world: World) -> Key:
+    team = Team(world.machine.kv, world.caller.account_id)
+    added = team.add("Bo", email="bo@example.org", role=Role.MEMBER, now_ms=1)
+    return member_key(world.caller.account_id, added.id)
+
+
+def is_on_the_way_out(world: World, key: Key) -> None:
+    Team(world.machine.kv, world.caller.account_id).mark_leaving(key.sort)
+    assert world.value(key)["state"] == "leaving"
+
+
 LIVES: Mapping[str, Life] = {
+    "a member": Life(Member, a_member, is_on_the_way_out),
     "a waiting job": Life(Job, a_waiting_job, is_worked_on),
     "a finished job": Life(Job, an_ended_job(RESULT), is_told_and_tidied),
     "a failed job": Life(Job, an_ended_job(Failure(code="X", message="No")), is_told_and_tidied),

@@ -1,4 +1,4 @@
-"""The `keys` commands, as an operator's shell runs them."""
+"""The `keys` and `members` commands, as an operator's shell runs them."""
 
 import json
 from collections.abc import Callable
@@ -251,3 +251,37 @@ def test_a_grace_over_thirty_days_is_refused(run: Command, opened: Any, account:
     words = ("rotate", opened["key"]["id"], "--account", account, "--grace-hours")
     assert run("keys", *words, "721").returncode == 2
     assert run("keys", *words, "720").returncode == 0
+
+
+def test_a_member_comes_gets_a_key_and_goes_with_it(
+    run: Command, account: str, kv: SqliteKeyValue
+) -> None:
+    member = printed(run("members", "add", account, "Bo", "bo@example.org", "--owner"))
+    assert (member["name"], member["email"], member["role"]) == ("Bo", "bo@example.org", "owner")
+    key = created(run, account, "--member", member["id"])
+    assert listed(run, account)[key["id"]]["member_id"] == member["id"]
+    team = printed(run("members", "list", account))
+    assert [each["id"] for each in team] == [account, member["id"]]
+    gone = printed(run("members", "remove", account, member["id"]))
+    assert gone == {"id": member["id"], "state": "removed"}
+    with pytest.raises(KeyUnknown):
+        keys.authenticate(kv, body_of(key), now_ms=system_clock())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("add", "acc_none", "Bo", "bo@example.org"), "No such account: acc_none"),
+        (("list", "acc_none"), "No such account: acc_none"),
+        (("remove", "{account}", "usr_0123456789abcdef"), "No such member: usr_0123456789abcdef"),
+        (("remove", "{account}", "{account}"), "cannot be removed"),
+        (("add", "{account}", "Bo", "nowhere"), "pattern"),
+        (("add", "{account}", " ", "bo@example.org"), "at least 1"),
+    ],
+)
+def test_what_makes_no_sense_about_members_is_told(
+    run: Command, account: str, words: tuple[str, ...], told: str
+) -> None:
+    done = run("members", *(word.replace("{account}", account) for word in words))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in " ".join(done.stderr.replace("│", " ").split())

@@ -41,6 +41,9 @@ APIFRAME_ROUTES = [
     ("POST", "/v2/webhooks/secret/rotate", Scope.ADMIN),
     ("GET", "/v2/usage", Scope.BILLING),
     ("GET", "/v2/billing/entries", Scope.BILLING),
+    ("GET", "/v2/members", Scope.ADMIN),
+    ("POST", "/v2/members", Scope.ADMIN),
+    ("DELETE", "/v2/members/usr_0123456789abcdef", Scope.ADMIN),
     ("GET", "/v2/keys", Scope.ADMIN),
     ("POST", "/v2/keys", Scope.ADMIN),
     ("PATCH", f"/v2/keys/{NOBODYS}", Scope.ADMIN),
@@ -185,6 +188,7 @@ def test_a_new_key_is_shown_whole_once_and_kept_out_of_caches(
         "lastUsedOn": None,
         "replacedBy": None,
         "sandbox": False,
+        "memberId": apiframe.customer.id,
     }
     assert body not in said(apiframe, "GET", "/keys").text
 
