@@ -20,12 +20,14 @@ from jobs.errors import (
     JobFinished,
     JobUnknown,
     LeaseLost,
+    ModelUnavailable,
     ResultMissing,
     TooManyAtOnce,
 )
 from jobs.job import Job, Webhook, WebhookEvent
 from jobs.outbound import OutboundError
-from jobs.records import find_job, list_jobs
+from jobs.records import find_own, list_jobs
+from jobs.sandbox import HOST, SCENES
 from jobs.services import Services
 from storage.kv import Change, Conflict, StoreError
 from storage.objects import ObjectsError
@@ -59,6 +61,7 @@ REFUSALS = (
     JobFinished,
     JobUnknown,
     LeaseLost,
+    ModelUnavailable,
     ResultMissing,
     TooManyAtOnce,
 )
@@ -83,7 +86,7 @@ class Actors:
                 order = self.world.order(
                     caller,
                     request=request,
-                    source_url=self.random.choice((PICTURE_URI, PICTURE_URI, PICTURE_URL)),
+                    source_url=self._source_url(caller),
                     webhook=self._webhook(),
                     retention_days=self.random.choice((None, None, 1, 0)),
                 )
@@ -142,33 +145,33 @@ class Actors:
             self.stage.wait(self.random.random() * 30)
             act = self.random.choice((self._cancel, self._delete, self._fetch, self._repeat))
             try:
-                jobs = list_jobs(services.kv, caller.account_id, before=None, limit=100)
+                jobs = list_jobs(services.kv, caller.world, before=None, limit=100)
                 if jobs:
-                    act(services, self.random.choice(jobs))
+                    act(services, caller, self.random.choice(jobs))
             except REFUSALS:
                 continue
 
-    def _cancel(self, services: Services, job: Job) -> None:
+    def _cancel(self, services: Services, caller: Caller, job: Job) -> None:
         try:
-            services.cancellations.cancel(job.account_id, job.id)
+            services.cancellations.cancel(caller.world, job.id)
             self.world.witness.cancelled.append(job.id)
         except JobFinished:
             self.world.witness.finished.append(job.id)
 
-    def _delete(self, services: Services, job: Job) -> None:
-        services.deletions.delete(job.account_id, job.id)
+    def _delete(self, services: Services, caller: Caller, job: Job) -> None:
+        services.deletions.delete(caller.world, job.id)
         self.world.witness.deleted.append(job.id)
 
-    def _fetch(self, services: Services, job: Job) -> None:
-        kept = find_job(services.kv, job.id)
-        if kept is not None and kept.job.result is not None:
+    def _fetch(self, services: Services, caller: Caller, job: Job) -> None:
+        kept = find_own(services.kv, caller.world, job_id=job.id)
+        if kept.job.result is not None:
             services.retention.note_fetched(kept)
 
-    def _repeat(self, services: Services, job: Job) -> None:
-        sent = services.redeliveries.of_job(job.account_id, job.id)
+    def _repeat(self, services: Services, caller: Caller, job: Job) -> None:
+        sent = services.redeliveries.of_job(caller.world, job.id)
         if sent:
             name = self.random.choice(sent).delivery.name
-            services.redeliveries.redeliver(job.account_id, job.id, name)
+            services.redeliveries.redeliver(caller.world, job.id, name)
 
     def operator(self, caller: Caller, *, cause: str) -> None:
         """Grants credits, and promotional ones that expire; tries again until each is heard of."""
@@ -192,6 +195,11 @@ class Actors:
                     continue
                 self.world.witness.granted.append((account_id, name))
                 break
+
+    def _source_url(self, caller: Caller) -> str:
+        if caller.key.is_sandbox:
+            return f"https://{HOST}/{self.random.choice(tuple(SCENES))}.png"
+        return self.random.choice((PICTURE_URI, PICTURE_URI, PICTURE_URL))
 
     def _webhook(self) -> Webhook | None:
         if self.random.random() < 0.2:

@@ -16,7 +16,7 @@ from billing.verification import verify
 from jobs.courier import RESTING
 from jobs.job import Job, Status
 from jobs.lease import deadline_ms
-from jobs.records import list_jobs
+from jobs.records import list_jobs, worlds
 from jobs.retention import SECOND_LOOK_MS, is_expired
 from jobs.webhooks import RETRY_DELAYS_S, Delivery, DeliveryState, delivery_key
 from storage.kv import MAX_PAGE
@@ -28,6 +28,7 @@ ENDS = ("completed", "failed")
 
 def broken_at(world: World) -> Iterator[str]:
     """What must hold at any moment."""
+    yield from world.custody.broken
     yield from world.machine().contradictions()
     for account_id in all_account_ids(world.kv):
         _, balance = find_account(world.kv, account_id)
@@ -92,6 +93,8 @@ def _broken_end(world: World, job: Job) -> Iterator[str]:
         return
     delivery = Delivery.model_validate(item.value)
     attempts = [one for one in world.network.received if one.webhook_id == delivery.webhook_id]
+    if len(attempts) > delivery.attempts:
+        yield f"of {len(attempts)} attempts to tell the end of job {job.id} not all are counted"
     match job.webhook_status:
         case "delivered":
             if not any(one.is_accepted for one in attempts):
@@ -161,7 +164,11 @@ def all_jobs(world: World) -> list[Job]:
 
 
 def _jobs(world: World, account_id: str) -> list[Job]:
-    return list_jobs(world.kv, account_id, before=None, limit=MAX_PAGE)
+    return [
+        job
+        for each in worlds(account_id)
+        for job in list_jobs(world.kv, each, before=None, limit=MAX_PAGE)
+    ]
 
 
 def _entries(world: World) -> Iterator[Entry]:

@@ -2,18 +2,22 @@
 
 from contextlib import suppress
 
+from jobs.ids import Clock
 from storage.kv import MAX_PAGE, Change, Check, Conflict, Delete, Item, Key, KeyValue, Put
 from storage.objects import Content, DirectUpload, Objects, Stored
+from tests.simulation.custody import Custody
 from tests.simulation.faults import COMMIT, OBJECTS, READ, Call
 from tests.simulation.stage import Stage
 
 
 class StagedKeyValue:
-    """A `KeyValue` whose calls are made on a stage."""
+    """A `KeyValue` whose calls are made on a stage; each process has one of its own."""
 
-    def __init__(self, kv: KeyValue, stage: Stage) -> None:
+    def __init__(self, kv: KeyValue, stage: Stage, custody: Custody, clock: Clock) -> None:
         self._kv = kv
         self._stage = stage
+        self._custody = custody
+        self._clock = clock
 
     def get(self, key: Key) -> Item | None:
         return self._stage.call(
@@ -41,7 +45,9 @@ class StagedKeyValue:
     def commit(self, *changes: Change) -> None:
         words = ", ".join(f"{type(each).__name__} {' '.join(each.key)}" for each in changes)
         call = Call(COMMIT, words, lambda: _rewrite_first(self._kv, changes))
-        self._stage.call(call, lambda: self._kv.commit(*changes))
+        self._stage.call(
+            call, lambda: self._custody.commit(self._kv, changes, who=self, now_ms=self._clock())
+        )
 
     def purge(self, *, limit: int) -> int:
         return self._stage.call(Call(COMMIT, "purge"), lambda: self._kv.purge(limit=limit))

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from billing import keys, ledger
 from billing.accounts import Account
-from billing.keys import EVERY_SCOPE, ApiKey, Caller, IssuedKey
+from billing.keys import EVERY_SCOPE, SANDBOX_SCOPES, ApiKey, Caller, IssuedKey
 from billing.pricing import Prices
 from jobs.dispatch import Dispatcher
 from jobs.links import Links
@@ -26,6 +26,7 @@ from tests.jobs.machine import (
     Machine,
 )
 from tests.running import DISPATCH_GRACE_MS, LEASE_MS, MAX_SOURCE_PIXELS, Clock, Hints
+from tests.simulation.custody import Custody
 from tests.simulation.engine import StagedEngine
 from tests.simulation.memory import MemoryKeyValue, MemoryObjects
 from tests.simulation.network import Network
@@ -48,6 +49,7 @@ class World:
     hints: Hints = field(default_factory=Hints)
     objects: MemoryObjects = field(default_factory=MemoryObjects)
     witness: Witness = field(default_factory=Witness)
+    custody: Custody = field(default_factory=Custody)
 
     def __post_init__(self) -> None:
         self.kv = MemoryKeyValue(clock=self.clock)
@@ -56,7 +58,7 @@ class World:
     def services(self, stage: Stage, *, dispatcher: Dispatcher | None = None) -> Services:
         """The service as a new process has it."""
         return Services(
-            kv=StagedKeyValue(self.kv, stage),
+            kv=StagedKeyValue(self.kv, stage, self.custody, self.clock),
             objects=StagedObjects(self.objects, stage),
             outbound=self.network.on(stage),
             dispatcher=dispatcher or self.hints,
@@ -73,6 +75,7 @@ class World:
             metrics_shard=lambda: self.random.randrange(SHARDS),
             seconds=lambda: self.clock.now_ms / 1000,
             share=self.random.random,
+            pause=stage.wait,
         )
 
     def worker(self, stage: Stage, *, dispatcher: Dispatcher | None = None) -> Worker:
@@ -96,19 +99,27 @@ class World:
             webhook_secret=_SECRET,
             created_at_ms=now_ms,
         )
+        self.kv.commit(*ledger.opening(account, credits=credits, now_ms=now_ms))
+        return self._key(account.id, number, is_sandbox=False)
+
+    def sandboxed(self, caller: Caller, number: int) -> Caller:
+        """The same account by a sandbox key."""
+        return self._key(caller.account_id, number, is_sandbox=True)
+
+    def _key(self, account_id: str, number: int, *, is_sandbox: bool) -> Caller:
         key = ApiKey(
-            id=f"key_{number:016x}",
-            account_id=account.id,
+            id=f"key_{number:015x}{is_sandbox:x}",
+            account_id=account_id,
             name="simulated",
             prefix="afk_",
-            created_at_ms=now_ms,
-            scopes=EVERY_SCOPE,
+            created_at_ms=self.clock(),
+            scopes=SANDBOX_SCOPES if is_sandbox else EVERY_SCOPE,
+            is_sandbox=is_sandbox,
         )
-        issued = IssuedKey(f"{number:030}", key)
-        opening = ledger.opening(account, credits=credits, now_ms=now_ms)
-        self.kv.commit(*opening, *issued.changes)
+        issued = IssuedKey(key.id, key)
+        self.kv.commit(*issued.changes)
         sha256 = hashlib.sha256(issued.apiframe_spelling.encode()).hexdigest()
-        return keys.read_again(self.kv, Caller(account.id, sha256, key, key_version=0))
+        return keys.read_again(self.kv, Caller(account_id, sha256, key, key_version=0))
 
     def order(self, caller: Caller, *, request: str | None = None, **said: Any) -> Order:
         """An order, named by an Idempotency-Key if that is given."""
