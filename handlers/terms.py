@@ -17,8 +17,8 @@ from inference.params import (
     Treatment,
     UpscaleParams,
 )
+from jobs.admission import Terms
 from jobs.services import Services
-from jobs.submission import Terms
 
 MAX_CREATIVE_PIXELS = 2**26
 """What Clarity's one price goes up to: 8192 x 8192, minutes of a large card."""

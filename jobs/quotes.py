@@ -14,17 +14,17 @@ from inference.errors import TooManyPixels
 from inference.images import ImageInfo, output_size, probe
 from inference.params import OutputFormat
 from jobs import sandbox
-from jobs.errors import JobsError
-from jobs.estimates import Estimates
-from jobs.ids import Clock
-from jobs.sources import Sources
-from jobs.submission import (
+from jobs.admission import (
     Terms,
     check_affordable,
     check_in_flight,
     check_served,
     terms_for,
 )
+from jobs.errors import JobsError
+from jobs.estimates import Estimates
+from jobs.ids import Clock
+from jobs.sources import Sources
 from jobs.turns import Turns
 from storage.kv import KeyValue
 

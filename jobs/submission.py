@@ -9,15 +9,20 @@ from uuid import UUID
 
 from billing import keys, ledger, usage
 from billing.accounts import Account, Balance, find_account
-from billing.errors import CreditsOwed, InsufficientCredits, TooManyInFlight
 from billing.keys import Caller
 from billing.plans import Plans
 from billing.usage import Tally, tally_of
-from inference.images import ImageInfo, output_size, probe
-from inference.params import UpscaleParams
+from inference.images import ImageInfo, probe
 from jobs import sandbox
+from jobs.admission import (
+    Terms,
+    check_affordable,
+    check_in_flight,
+    check_served,
+    terms_for,
+)
 from jobs.dispatch import Dispatcher
-from jobs.errors import FacesUnavailable, IdempotencyMismatch, ModelUnavailable
+from jobs.errors import IdempotencyMismatch
 from jobs.ids import Clock
 from jobs.job import Job, Source, Webhook
 from jobs.links import CONTENT_TYPES, source_name
@@ -34,13 +39,6 @@ REQUEST_KEPT_MS = 48 * 60 * 60 * 1000
 """Idempotency keys are promised for 24 hours and kept for twice that."""
 
 _COMMIT_TRIES = 10
-
-
-class Terms(NamedTuple):
-    """What an order comes to once its picture is known: every parameter, and the price."""
-
-    params: UpscaleParams
-    price_credits: int
 
 
 class RequestName(NamedTuple):
@@ -286,51 +284,6 @@ def _charged(job: Job, caller: Caller, *, balance: Balance) -> Job:
 
 def _tally(job: Job, caller: Caller) -> Tally:
     return tally_of(caller.key, model=job.params.model, now_ms=job.created_at_ms)
-
-
-def check_affordable(account: Account, balance: Balance, *, price_credits: int) -> None:
-    """Raise what the balance, or the unfinished jobs, have against a job of that price.
-
-    For what costs nothing the balance is no matter.
-    """
-    if balance.owed and price_credits:
-        raise CreditsOwed(required=price_credits, owed=balance.owed)
-    if price_credits and balance.spendable < price_credits:
-        raise InsufficientCredits(required=price_credits, available=balance.spendable)
-    check_in_flight(account, balance)
-
-
-def terms_for(caller: Caller, usual: Terms, info: ImageInfo) -> Terms:
-    """The terms for that caller: in the sandbox nothing is charged, and little made.
-
-    Raises `OutputTooLarge`.
-    """
-    if not caller.key.is_sandbox:
-        return usual
-    sandbox.check_size(*output_size(info, usual.params.factor))
-    return usual._replace(price_credits=0)
-
-
-def check_served(
-    caller: Caller,
-    params: UpscaleParams,
-    *,
-    models: Collection[str],
-    has_faces: Callable[[], bool],
-) -> None:
-    """Raise `ModelUnavailable` if that cannot be served now; in the sandbox everything can."""
-    if caller.key.is_sandbox:
-        return
-    if params.model not in models:
-        raise ModelUnavailable
-    if params.faces is not None and not has_faces():
-        raise FacesUnavailable
-
-
-def check_in_flight(account: Account, balance: Balance) -> None:
-    """Raise `TooManyInFlight` if no further job may be unfinished."""
-    if balance.in_flight >= account.max_in_flight:
-        raise TooManyInFlight(limit=account.max_in_flight)
 
 
 def _request_key(order: Order) -> Key:

@@ -42,13 +42,13 @@ class Mutant(NamedTuple):
 MUTANTS = (
     Mutant(
         "a sandbox job is charged",
-        "jobs/submission.py",
+        "jobs/admission.py",
         "    return usual._replace(price_credits=0)\n",
         "    return usual\n",
     ),
     Mutant(
         "a sandbox job wants a balance",
-        "jobs/submission.py",
+        "jobs/admission.py",
         "if balance.owed and price_credits:",
         "if balance.owed:",
     ),
@@ -133,8 +133,8 @@ MUTANTS = (
     Mutant(
         "a failed job's credits stay counted",
         "jobs/endings.py",
-        "settlement += usage.given_back(job.tally, credits=split.credits)",
-        "pass",
+        "    return released + usage.given_back(job.tally, credits=split.credits)\n",
+        "    return released\n",
     ),
     Mutant(
         "refunds are added up though Stripe tells their sum",

@@ -20,6 +20,7 @@ from billing.pricing import Prices
 from billing.verification import verify
 from inference.params import UpscaleParams
 from inference.quality import Quality
+from jobs.admission import Terms
 from jobs.courier import Courier
 from jobs.job import Job, Status, Webhook
 from jobs.lease import Leases, Report
@@ -28,7 +29,7 @@ from jobs.outbound import Outbound
 from jobs.records import Kept, find_job, list_jobs, worlds
 from jobs.retention import MAX_RETENTION_DAYS, RECORD_KEPT_MS, Retention
 from jobs.services import Services
-from jobs.submission import Order, Terms
+from jobs.submission import Order
 from jobs.webhooks import Delivery, HmacKey, Share
 from storage.folder import FolderObjects
 from storage.kv import MAX_PAGE, KeyValue, Unavailable

@@ -10,9 +10,9 @@ from billing.keyring import Keyring
 from billing.keys import Caller, authenticate, read_again
 from billing.usage import UsageRow, usage
 from inference.errors import NotANumber
+from jobs.admission import Terms
 from jobs.job import Status
 from jobs.lease import Report
-from jobs.submission import Terms
 from storage.kv import Key, Put
 from tests.jobs.machine import PARAMS, Machine
 from tests.running import Clock

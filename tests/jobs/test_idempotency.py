@@ -9,9 +9,10 @@ import pytest
 from billing.administration import create_key
 from billing.keys import Caller, authenticate
 from inference.images import ImageInfo
+from jobs.admission import Terms
 from jobs.errors import IdempotencyMismatch, ModelUnavailable
 from jobs.job import Status
-from jobs.submission import REQUEST_KEPT_MS, Accepted, RequestName, Terms
+from jobs.submission import REQUEST_KEPT_MS, Accepted, RequestName
 from storage.kv import Unavailable, Unknown
 from tests.jobs.machine import PARAMS, PICTURE, Machine, files_in
 from tests.running import Clock, Origin

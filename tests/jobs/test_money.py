@@ -46,10 +46,10 @@ from billing.purchases import (
 )
 from billing.usage import usage
 from inference.errors import NotANumber
+from jobs.admission import Terms
 from jobs.job import Status
 from jobs.lease import DEADLINE_MS, Report
 from jobs.sandbox import HOST
-from jobs.submission import Terms
 from storage.contract.postgres_backend import PostgresBackend
 from storage.folder import FolderObjects
 from storage.kv import Key, KeyValue, Put

@@ -21,6 +21,7 @@ from billing.keys import Caller
 from inference.errors import NotAnImage, OutputTooLarge
 from inference.images import ImageInfo
 from jobs import sandbox
+from jobs.admission import Terms
 from jobs.errors import JobUnknown, ModelUnavailable, SourceUnusable
 from jobs.job import SANDBOX, Job, Status
 from jobs.lease import DEADLINE_MS
@@ -30,7 +31,7 @@ from jobs.quotes import Wanted
 from jobs.records import find_own
 from jobs.sandbox import DEADLINE_S, HOST, LATE_S, REPEAT_AFTER_S, SCENES, SLOW_S
 from jobs.services import Services
-from jobs.submission import RequestName, Terms
+from jobs.submission import RequestName
 from jobs.ticker import Stop
 from jobs.worker import Enlarged
 from storage.kv import Add

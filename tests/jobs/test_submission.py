@@ -23,10 +23,10 @@ from billing.keys import Caller, KeyState
 from inference.errors import ImageError, TooManyPixels
 from inference.images import ImageInfo
 from inference.params import FaceParams
+from jobs.admission import Terms
 from jobs.errors import FacesUnavailable, JobsError, ModelUnavailable, SourceUnusable
 from jobs.job import Status
 from jobs.outbound import BadStatus, OutboundError
-from jobs.submission import Terms
 from storage.kv import StoreError, Unavailable, Unknown
 from storage.objects import DirectUpload, Objects, ObjectsError, Stored, read
 from tests.jobs.machine import (
