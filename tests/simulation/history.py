@@ -64,6 +64,7 @@ class _History:
             scheduler=self._scheduler,
             dice=Dice(random),
             jumping=random.choice((0.0, 0.002, 0.02)),
+            lagging=random.choice((0.0, 0.0, 0.3)),
             tell=lambda words: tell(f"{world.clock()} {words}"),
         )
         loss = random.choice((0.0, 0.1, 0.9))

@@ -88,7 +88,7 @@ class Scheduler:
         self._steps_left -= 1
         if self._steps_left < 0:
             self._kill_all()
-        self._clock.now_ms += self._random.randint(0, self._latency_ms)
+        self._clock.now_ms += int(self._random.random() * self._latency_ms)
         self._hand_over()
 
     def sleep(self, seconds: float) -> None:

@@ -35,6 +35,9 @@ class Stage(Protocol):
     def tick(self, tick: Callable[[], bool], *, every_s: float, name: str) -> Stop:
         """A `Ticker`."""
 
+    def is_behind(self) -> bool:
+        """Whether the store's queues are as they were when they were last looked at."""
+
 
 @dataclass
 class Calm:
@@ -60,6 +63,9 @@ class Calm:
 
         return stop
 
+    def is_behind(self) -> bool:
+        return False
+
 
 @dataclass
 class Alone(Calm):
@@ -84,13 +90,17 @@ class Alone(Calm):
 
 @dataclass
 class Together:
-    """The scheduler says who goes on at each call, the dice what befalls it."""
+    """The scheduler says who goes on at each call, the dice what befalls it.
+
+    `jumping` and `lagging` are how often, of all calls, the clock jumps and a queue lags.
+    """
 
     clock: Clock
     random: Random
     scheduler: Scheduler
     dice: Dice
     jumping: float
+    lagging: float
     tell: Callable[[str], None]
     jumped_s: int = 0
 
@@ -126,6 +136,9 @@ class Together:
         worker = self.scheduler.running
         actor = self.scheduler.start(f"{worker.name}'s {name[:5]}", worker.process, run)
         return stop
+
+    def is_behind(self) -> bool:
+        return self.random.random() < self.lagging
 
     def _jump(self) -> None:
         if self.random.random() >= self.jumping:

@@ -18,6 +18,7 @@ class StagedKeyValue:
         self._stage = stage
         self._custody = custody
         self._clock = clock
+        self._seen: dict[str, list[Item]] = {}
 
     def get(self, key: Key) -> Item | None:
         return self._stage.call(
@@ -38,9 +39,12 @@ class StagedKeyValue:
         )
 
     def due(self, queue: str, *, until_ms: int, limit: int) -> list[Item]:
-        return self._stage.call(
-            Call(READ, f"due {queue}"), lambda: self._kv.due(queue, until_ms=until_ms, limit=limit)
-        )
+        if not (queue in self._seen and self._stage.is_behind()):
+            self._seen[queue] = self._stage.call(
+                Call(READ, f"due {queue}"),
+                lambda: self._kv.due(queue, until_ms=until_ms, limit=limit),
+            )
+        return self._seen[queue]
 
     def commit(self, *changes: Change) -> None:
         words = ", ".join(f"{type(each).__name__} {' '.join(each.key)}" for each in changes)

@@ -11,11 +11,12 @@ from billing import keys, ledger
 from billing.accounts import Account
 from billing.keys import EVERY_SCOPE, SANDBOX_SCOPES, ApiKey, Caller, IssuedKey
 from billing.pricing import Prices
+from jobs.admission import Terms
 from jobs.dispatch import Dispatcher
 from jobs.links import Links
 from jobs.metrics import SHARDS
 from jobs.services import Services
-from jobs.submission import Order, RequestName, Terms
+from jobs.submission import Order, RequestName
 from jobs.worker import Worker
 from tests.jobs.machine import (
     PARAMS,
