@@ -3,15 +3,12 @@
 Neither the key nor what Stripe says about it gets into an error or a log.
 """
 
-import json
 import logging
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from billing.errors import EventForged, PaymentsOff, PaymentsUnavailable
+from billing.errors import PaymentsOff, PaymentsUnavailable
 from billing.purchases import Purchase
 from billing.stripe_objects import (
     PURCHASE,
@@ -23,15 +20,13 @@ from billing.stripe_objects import (
     Payment,
     Session,
 )
+from billing.stripe_signatures import signed_event
 from billing.subscriptions import Subscription
 
 if TYPE_CHECKING:  # it takes 0.3 s to import, so that happens when it is first needed
     from stripe import StripeClient
 
 log = logging.getLogger(__name__)
-
-TOLERANCE_S = 300
-"""How old an event's signature may be."""
 
 MAX_LISTED = 10_000
 """How many objects of a kind a reconciliation reads."""
@@ -43,7 +38,8 @@ _CONNECT_S, _READ_S, _HURRIED_READ_S = 3.0, 10.0, 7.0
 
 
 class ChargeDeclined(Exception):
-    """The card was declined, or its owner would have to be asked; the message is Stripe's code."""
+    """The card was declined, its owner would have to be asked, or Stripe takes no such charge; the
+    message is Stripe's code."""
 
 
 class Stripe:
@@ -94,20 +90,17 @@ class Stripe:
         saves_card: bool,
     ) -> Session:
         """A page where the purchase is paid; one for each purchase, however often it is asked."""
-        intent: Any = {"metadata": {PURCHASE: purchase.id}}
-        if saves_card:
-            intent["setup_future_usage"] = "off_session"
+        metadata = {PURCHASE: purchase.id}
+        saved = {"setup_future_usage": "off_session"} if saves_card else {}
         return self._session(
-            {
-                "mode": "payment",
-                "line_items": [{"quantity": 1, "price_data": _price(purchase, name=name)}],
-                "client_reference_id": purchase.id,
-                "metadata": {PURCHASE: purchase.id},
-                "payment_intent_data": intent,
-                "customer": customer_id,
-                "success_url": success_url,
-                "cancel_url": cancel_url,
-            }
+            purchase,
+            mode="payment",
+            line_items=[{"quantity": 1, "price_data": _price(purchase, name=name)}],
+            metadata=metadata,
+            payment_intent_data={"metadata": metadata, **saved},
+            customer=customer_id,
+            success_url=success_url,
+            cancel_url=cancel_url,
         )
 
     def create_subscription_session(
@@ -123,16 +116,14 @@ class Stripe:
         metadata = {SUBSCRIPTION: subscription.id}
         price = _price(subscription, name=name) | {"recurring": {"interval": subscription.every}}
         return self._session(
-            {
-                "mode": "subscription",
-                "line_items": [{"quantity": 1, "price_data": price}],
-                "client_reference_id": subscription.id,
-                "metadata": metadata,
-                "subscription_data": {"metadata": metadata},  # its invoices repeat it
-                "customer": customer_id,
-                "success_url": success_url,
-                "cancel_url": cancel_url,
-            }
+            subscription,
+            mode="subscription",
+            line_items=[{"quantity": 1, "price_data": price}],
+            metadata=metadata,
+            subscription_data={"metadata": metadata},  # its invoices repeat it
+            customer=customer_id,
+            success_url=success_url,
+            cancel_url=cancel_url,
         )
 
     def create_portal(self, customer_id: str, *, return_url: str) -> str:
@@ -158,20 +149,22 @@ class Stripe:
 
         Raises `ChargeDeclined`.
         """
-        made = self._asked(
-            lambda client: client.v1.payment_intents.create(
-                {
-                    "amount": purchase.amount_minor,
-                    "currency": purchase.currency,
-                    "customer": customer_id,
-                    "payment_method": card,
-                    "off_session": True,
-                    "confirm": True,
-                    "metadata": {PURCHASE: purchase.id},
-                },
-                {"idempotency_key": f"charge-{purchase.id}"},
+        wanted: Any = {
+            "amount": purchase.amount_minor,
+            "currency": purchase.currency,
+            "customer": customer_id,
+            "payment_method": card,
+            "off_session": True,
+            "confirm": True,
+            "metadata": {PURCHASE: purchase.id},
+        }
+        key = f"charge-{purchase.id}"
+        try:
+            made = self._asked(
+                lambda client: client.v1.payment_intents.create(wanted, {"idempotency_key": key})
             )
-        )
+        except _Refused as refused:  # a card that is gone, too small an amount: it stays refused
+            raise ChargeDeclined(refused.code) from None
         return Payment.model_validate(made)
 
     def payment(self, payment_id: str) -> Payment | None:
@@ -233,24 +226,14 @@ class Stripe:
         """The event in a body that Stripe has signed; `EventForged` if it has not, or long ago."""
         if self._webhook_secret is None:
             raise PaymentsOff("ENLARGER_STRIPE_WEBHOOK_SECRET is not set")
-        from stripe import SignatureVerificationError, WebhookSignature
+        return signed_event(body, signature, secret=self._webhook_secret)
 
-        try:
-            text = body.decode()
-            WebhookSignature.verify_header(text, signature, self._webhook_secret, TOLERANCE_S)
-            return Event.model_validate(json.loads(text))
-        except (SignatureVerificationError, UnicodeDecodeError):
-            raise EventForged from None
-        except (ValidationError, ValueError, RecursionError):
-            raise EventForged("This is not an event of Stripe's") from None
-
-    def _session(self, wanted: Any) -> Session:
+    def _session(self, order: Purchase | Subscription, **wanted: Any) -> Session:
         # In another currency than we ask for, nobody could tell whether the amount is right.
-        wanted |= {"adaptive_pricing": {"enabled": False}}
-        key = f"session-{wanted['client_reference_id']}"
-        made = self._asked(
-            lambda client: client.v1.checkout.sessions.create(wanted, {"idempotency_key": key})
-        )
+        wanted |= {"client_reference_id": order.id, "adaptive_pricing": {"enabled": False}}
+        asked: Any = wanted
+        once: Any = {"idempotency_key": f"session-{order.id}"}
+        made = self._asked(lambda client: client.v1.checkout.sessions.create(asked, once))
         return Session.model_validate(made)
 
     def _listed(
@@ -274,8 +257,9 @@ class Stripe:
         except stripe.CardError as error:
             raise ChargeDeclined(str(error.code)) from None
         except stripe.StripeError as error:
-            if isinstance(error, stripe.InvalidRequestError) and error.http_status == 404:
-                raise _Missing from None
+            is_refused = isinstance(error, stripe.InvalidRequestError)
+            if is_refused and error.http_status == 404:
+                raise _Missing(error.code) from None
             # Not its message: it may repeat the key.
             log.error(
                 "Stripe: %s, status %s, code %s, parameter %s, request %s",
@@ -285,7 +269,7 @@ class Stripe:
                 getattr(error, "param", None),
                 error.request_id,
             )
-            raise PaymentsUnavailable from None
+            raise (_Refused(error.code) if is_refused else PaymentsUnavailable()) from None
         return answer
 
     @cached_property
@@ -309,5 +293,13 @@ def _price(order: Purchase | Subscription, *, name: str) -> Any:
     }
 
 
-class _Missing(PaymentsUnavailable):
-    """Stripe has no such thing"""
+class _Refused(PaymentsUnavailable):
+    """Stripe takes no such request, however often it comes; `code` says why."""
+
+    def __init__(self, code: str | None) -> None:
+        super().__init__(PaymentsUnavailable.__doc__)
+        self.code = code or "invalid_request"
+
+
+class _Missing(_Refused):
+    """Stripe has no such thing."""

@@ -71,6 +71,24 @@ def test_a_declined_card_is_told_from_a_stripe_that_is_away(
         stripe.charge(PURCHASE, customer_id="cus", card="pm_1")
 
 
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_charge_that_stripe_does_not_take_is_declined(
+    stripe: Stripe, fake: StripeFake, status: int
+) -> None:
+    fake.fails_with = status
+    with pytest.raises(ChargeDeclined, match="invalid_request"):
+        stripe.charge(PURCHASE, customer_id="cus", card="pm_1")
+
+
+@pytest.mark.parametrize("status", [401, 403, 409, 429, 500])
+def test_a_charge_that_stripe_may_yet_take_is_asked_for_again(
+    stripe: Stripe, fake: StripeFake, status: int
+) -> None:
+    fake.fails_with = status
+    with pytest.raises(PaymentsUnavailable):
+        stripe.charge(PURCHASE, customer_id="cus", card="pm_1")
+
+
 def test_an_unknown_payment_is_told_from_a_stripe_that_is_away(
     stripe: Stripe, fake: StripeFake
 ) -> None:

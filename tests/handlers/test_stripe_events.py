@@ -239,6 +239,16 @@ def test_an_event_without_the_header_is_refused(open_shop: Shop) -> None:
     assert open_shop.service.http.post("/stripe/events", content=b"{}").status_code == 400
 
 
+@pytest.mark.parametrize(
+    "header", [b"t=1,v1=\xe9", b"t=1,v1=", b"t=%s,v1=00" % (b"9" * 5000), b"="]
+)
+def test_a_signature_that_is_none_is_refused(open_shop: Shop, header: bytes) -> None:
+    answer = open_shop.service.http.post(
+        "/stripe/events", content=b"{}", headers=[(b"Stripe-Signature", header)]
+    )
+    assert answer.status_code == 400
+
+
 @pytest.mark.parametrize("body", [{}, [], {"object": "event", "id": "evt_1"}, "[" * 99_999])
 def test_what_is_signed_and_no_event_is_refused(open_shop: Shop, body: object) -> None:
     text = body if isinstance(body, str) else json.dumps(body)
