@@ -102,7 +102,7 @@ class AutoTopUps:
 
     def look(self, item: Item) -> None:
         """Look at a balance: order a purchase if it has fallen below, arm if it has risen."""
-        kept = self._due(item)
+        kept = self._due(item, queue=LOOKS)
         if kept is None:
             return
         setting = kept.setting
@@ -134,7 +134,7 @@ class AutoTopUps:
 
     def charge(self, item: Item) -> None:
         """Charge the card for a purchase that a look has ordered; later, if Stripe is away."""
-        kept = self._due(item)
+        kept = self._due(item, queue=CHARGES)
         if kept is None or kept.setting.purchase_id is None:
             return
         order = find_purchase(self.kv, kept.setting.purchase_id)
@@ -162,7 +162,10 @@ class AutoTopUps:
         """The payment for a purchase; None if the card must be chosen first."""
         setting, stripe = kept.setting, self.payments.stripe.hurried
         if setting.payment is not None:
-            return stripe.payment(setting.payment)
+            payment = stripe.payment(setting.payment)
+            if payment is None:
+                raise ChargeDeclined(f"Stripe has no {setting.payment}")
+            return payment
         customer_id = self.payments.customer(purchase.account_id)
         if setting.card is None:  # it is written down, so that a repeated request is the same one
             card = stripe.card_of(customer_id)
@@ -187,7 +190,10 @@ class AutoTopUps:
             self._fail(kept, f"the payment is {payment.status}")
 
     def _resumed(self, old: AutoTopUp) -> dict[str, Any]:
-        """How an earlier setting goes on: a charge that may be under way is not made twice."""
+        """How an earlier setting goes on: a charge that may be under way is not made twice, and
+        what rests rests on."""
+        if old.state is State.RESTING:
+            return {}
         if old.state is State.FAILED or old.purchase_id is None or self._is_over(old):
             return _armed()
         return {"state": State.CHARGING if old.state is State.OFF else old.state}
@@ -201,11 +207,12 @@ class AutoTopUps:
         log.error("automatic top-up of %s is off: %s", kept.setting.account_id, problem)
         self._write(kept, state=State.FAILED, problem=problem)
 
-    def _due(self, item: Item) -> Kept | None:
-        """What is due now; queues may lag behind."""
+    def _due(self, item: Item, *, queue: str) -> Kept | None:
+        """What is due now in that queue; queues may lag behind."""
         now = self.kv.get(item.key)
-        is_due = now is not None and now.due is not None and now.due.at_ms <= self.clock()
-        if now is None or not is_due:
+        if now is None or now.due is None or now.due.queue != queue:
+            return None
+        if now.due.at_ms > self.clock():
             return None
         return Kept(AutoTopUp.model_validate(now.value), now.version)
 

@@ -26,7 +26,7 @@ from billing.payments import Payments
 from billing.purchases import Refunded, note_fact, purchases_of
 from billing.stripe_client import Stripe
 from billing.verification import verify
-from storage.kv import KeyValue, Unavailable, Unknown
+from storage.kv import Item, KeyValue, Unavailable, Unknown
 from tests.running import Clock
 from tests.stripe_fake import KEY, WEBHOOK_SECRET, StripeFake, signed
 from tests.watched import WatchedStore
@@ -229,6 +229,59 @@ def test_stripe_is_not_asked_again_once_it_has_forgotten_the_first_time(world: W
     world.fake.fails_with = None
     world.later(GIVE_UP_AFTER_MS + 1)
     assert (world.setting.state, world.charges) == (State.FAILED, 0)
+
+
+def look_only(world: World) -> None:
+    """A sweep that stops when it has ordered a purchase."""
+    for item in world.kv.due(LOOKS, until_ms=world.clock(), limit=10):
+        world.topups.look(item)
+
+
+def due(world: World) -> Item:
+    """The card that is to be charged now."""
+    (item,) = world.kv.due(CHARGES, until_ms=world.clock(), limit=10)
+    return item
+
+
+def test_what_stripe_refuses_for_good_disarms_at_once(world: World) -> None:
+    world.spend(90, "a")
+    look_only(world)
+    world.topups.charge(due(world))  # chooses the card
+    world.fake.fails_with = 400
+    world.topups.charge(due(world))
+    assert world.setting.state is State.FAILED
+    assert world.setting.problem == "the card was declined: invalid_request"
+
+
+def test_a_payment_that_stripe_has_no_more_disarms(world: World) -> None:
+    world.fake.payment_status = "processing"
+    world.spend(90, "a")
+    world.sweep()
+    world.fake.objects.clear()
+    world.later()
+    assert world.setting.state is State.FAILED
+
+
+def test_a_balance_is_not_looked_at_while_its_card_is_charged(world: World) -> None:
+    world.spend(90, "a")
+    (stale,) = world.kv.due(LOOKS, until_ms=world.clock(), limit=10)
+    look_only(world)
+    only = Packs(packs={"tiny": PACKS.packs["tiny"]})
+    other = replace(world.topups, payments=replace(world.topups.payments, packs=only))
+    other.look(stale)  # the queue lags behind
+    assert world.setting.state is State.CHARGING
+    world.sweep()
+    assert (world.available, world.charges) == (1010, 1)
+
+
+def test_what_rests_is_not_armed_by_being_set_up_again(world: World) -> None:
+    world.topups.set_up(world.account.id, threshold=THRESHOLD, pack_id="tiny")
+    world.spend(90, "a")
+    world.later()
+    world.later(GIVE_UP_AFTER_MS + 1)
+    world.topups.set_up(world.account.id, threshold=THRESHOLD, pack_id="tiny")
+    world.later()
+    assert (world.available, world.charges, world.setting.state) == (20, 1, State.RESTING)
 
 
 def test_a_payment_under_way_is_waited_for(world: World) -> None:
