@@ -14,8 +14,6 @@ MAX_AMOUNT_MINOR = 99_999_999
 """The most that Stripe charges at once."""
 
 PackId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,49}$")]
-
-
 Every = Literal["month", "year"]
 
 
@@ -29,8 +27,8 @@ class Pack(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
-    credits: Annotated[int, Field(ge=1, le=MAX_CREDITS)]
-    amount_minor: Annotated[int, Field(ge=1, le=MAX_AMOUNT_MINOR)]
+    credits: Annotated[int, Field(strict=True, ge=1, le=MAX_CREDITS)]
+    amount_minor: Annotated[int, Field(strict=True, ge=1, le=MAX_AMOUNT_MINOR)]
     currency: Annotated[str, Field(pattern=r"^[a-z]{3}$")]
     every: Every | None = None
     plan: PlanName | None = None

@@ -106,9 +106,9 @@ class Payments:
         customer_id = self.stripe.create_customer(account_id, name=account.name, hour=hour)
         try:
             self.kv.commit(Put(key, {"id": customer_id}))
-        except (Conflict, Unknown):  # whoever was faster got the same customer from Stripe
-            log.info("the customer of %s was noted by another request", account_id)
-        return customer_id
+        except (Conflict, Unknown):  # whoever was faster got another one, if the hour was new
+            item = self.kv.get(key)
+        return customer_id if item is None else str(item.value["id"])
 
     def hear(self, body: bytes, signature: str | None) -> None:
         """Take in a signed event; when this returns, all that follows from it is committed.

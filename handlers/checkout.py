@@ -37,6 +37,8 @@ def _http(url: str) -> str:
         _HTTP.validate_python(url)
     except ValidationError:
         raise ValueError("must be an http or https address") from None
+    if not url.isprintable() or " " in url:
+        raise ValueError("must have no spaces or control characters")
     return url  # as it was said: Stripe's `{CHECKOUT_SESSION_ID}` must stay in it
 
 

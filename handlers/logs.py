@@ -23,7 +23,9 @@ MAX_CHARS = 64 * 1024
 
 _MAX_MASKED_CHARS = 16 * MAX_CHARS  # no more is looked at: to mask 10 MB would take seconds
 
-QUIET = ("boto3", "botocore", "s3transfer", "urllib3", "httpcore2", "psycopg", "pyvips")
+QUIET = (
+    "boto3", "botocore", "s3transfer", "urllib3", "httpcore2", "psycopg", "pyvips", "stripe",
+)  # fmt: skip
 """Libraries that tell at DEBUG or INFO what they send (headers, links, passwords), or each step."""
 
 _UVICORN = ("uvicorn", "uvicorn.error", "uvicorn.access")

@@ -331,6 +331,22 @@ def test_the_other_modes_customer_is_another(
     assert payments.customer(account.id) == ours
 
 
+def test_two_requests_at_the_turn_of_an_hour_agree_on_one_customer(
+    kv: KeyValue, account: Account, payments: Payments
+) -> None:
+    noted = []
+
+    def be_faster(call: int) -> None:
+        if call == 2:  # the commit
+            noted.append(payments.customer(account.id))
+
+    def an_hour_later() -> int:
+        return payments.clock() + 60 * 60 * 1000
+
+    slow = Payments(WatchedStore(kv, before=be_faster), payments.stripe, an_hour_later)
+    assert [slow.customer(account.id)] == noted == [payments.customer(account.id)]
+
+
 class Told(Stripe):
     """Stripe, whose answers about payments are given: no permutation waits for them."""
 

@@ -108,7 +108,9 @@ def test_servers_write_to_the_same_log() -> None:
     assert "UP" not in stream.getvalue()
 
 
-@pytest.mark.parametrize("name", ["botocore.auth", "urllib3.connectionpool", "httpcore2.http11"])
+@pytest.mark.parametrize(
+    "name", ["botocore.auth", "urllib3.connectionpool", "httpcore2.http11", "stripe"]
+)
 def test_libraries_do_not_tell_what_they_send(name: str) -> None:
     with logging_to("text", level=logging.DEBUG) as stream:
         logging.getLogger(name).debug("headers")

@@ -52,6 +52,10 @@ def test_the_plan_that_every_account_is_on_may_be_sold_too(tmp_path: Path) -> No
         ({"amount_minor": 15.5}, "monthly.amount_minor"),
         ({"amount_minor": 0}, "monthly.amount_minor"),
         ({"credits": -1}, "monthly.credits"),
+        ({"credits": True}, "monthly.credits"),
+        ({"credits": "2000"}, "monthly.credits"),
+        ({"credits": 1e9 + 1}, "monthly.credits"),
+        ({"amount_minor": 100_000_000}, "monthly.amount_minor"),
         ({"trial": 7}, "monthly.trial"),
     ],
 )
