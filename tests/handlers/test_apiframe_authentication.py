@@ -98,7 +98,7 @@ def test_the_open_routes_ask_for_no_key(
         ("GET", "/v2/jobs/", 404),
         ("POST", "/v2/images/upscale/", 404),
         ("GET", "/v2/images/upscale", 405),
-        ("DELETE", "/v2/jobs/1", 405),
+        ("PUT", "/v2/jobs/1", 405),
         ("POST", "/v2/models", 405),
         ("PUT", "/v2/openapi.json", 405),
         ("GET", "/nothing", 404),
