@@ -27,7 +27,7 @@ soak: $(READY) $(MINISTACK)  ## races, kills and histories of money, many times 
 simulate: $(READY)  ## 20,000 histories of faults and crashes, each from a seed
 	$(BIN)/python -m tests.simulation
 
-mutants: $(READY)  ## which bugs planted in the money code the tests catch
+mutants: $(READY)  ## which planted bugs the tests catch
 	$(BIN)/python -m tests.mutants
 
 lint: $(READY)

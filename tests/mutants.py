@@ -1,4 +1,4 @@
-"""Plants a bug in the money code, one after another, and says which the tests let pass.
+"""Plants a bug in the code, one after another, and says which the tests let pass.
 
     python -m tests.mutants [--only WORD]
 
@@ -27,16 +27,18 @@ SUITE = (
     "tests/jobs/test_sandbox.py",
     "tests/billing",
 )
+HISTORIES = ("tests/simulation/test_histories.py",)
 PATIENCE_S = 600
 
 
 class Mutant(NamedTuple):
-    """A bug: where it is planted, what is there, and what stands there then."""
+    """A bug: where it is planted, what is there, what stands there then, and who is to catch it."""
 
     name: str
     file: str
     right: str
     wrong: str
+    suite: tuple[str, ...] = SUITE
 
 
 MUTANTS = (
@@ -220,6 +222,42 @@ MUTANTS = (
     account = Account.model_validate(item.value)
 """,
     ),
+    Mutant(
+        "a worker may end what another has claimed since",
+        "jobs/lease.py",
+        "            or kept.job.attempt != job.attempt\n",
+        "",
+        suite=HISTORIES,
+    ),
+    Mutant(
+        "an order whose answer was lost counts as accepted",
+        "jobs/submission.py",
+        "                written = self._written(job)\n",
+        "                written = job if isinstance(refusal, Unknown) else self._written(job)\n",
+        suite=HISTORIES,
+    ),
+    Mutant(
+        "a delivery that another has claimed is made all the same",
+        "jobs/courier.py",
+        "            return None\n        return begun\n",
+        "        return begun\n",
+        suite=HISTORIES,
+    ),
+    Mutant(
+        "the webhook of an end has a commit of its own",
+        "jobs/endings.py",
+        "        self.kv.commit(ended, *_settlement(job, now_ms=now_ms), *outbox)\n",
+        "        self.kv.commit(ended, *_settlement(job, now_ms=now_ms))\n"
+        "        if outbox:\n            self.kv.commit(*outbox)\n",
+        suite=HISTORIES,
+    ),
+    Mutant(
+        "a cancellation whose answer was lost counts as made",
+        "jobs/cancellation.py",
+        "            except (Conflict, Unknown):\n                continue",
+        "            except (Conflict, Unknown):\n                return kept.job",
+        suite=HISTORIES,
+    ),
 )
 
 
@@ -251,7 +289,7 @@ def outcome_of(mutant: Mutant) -> str:
             return "out of date"
         place.write_text(code.replace(mutant.right, mutant.wrong))
         ran = subprocess.run(
-            [sys.executable, "-m", "pytest", "-x", "-q", "-k", "not postgresql", *SUITE],
+            [sys.executable, "-m", "pytest", "-x", "-q", "-k", "not postgresql", *mutant.suite],
             cwd=folder,
             capture_output=True,
             text=True,
