@@ -178,9 +178,12 @@ def tier_of(model: str) -> Tier:
     raise LookupError(f"no tier serves {model}")
 
 
-def card_of(model: str) -> str:
-    """The card that a model's tier prefers, as benchmarks name their results by it."""
-    return tier_of(model).machine.gpu[0].lower()
+def card_of(model: str) -> str | None:
+    """The card that a model's tier prefers, as benchmarks name their results by it; None if no tier
+    serves it, as may be with a newer release's model while two of them are deployed.
+    """
+    cards = (tier.machine.gpu[0].lower() for tier in TIERS if model in tier.models)
+    return next(cards, None)
 
 
 def requirements(pyproject: Mapping[str, Any], *, extras: Sequence[str]) -> list[str]:

@@ -20,7 +20,7 @@ from inference.catalogue import has_creative
 from jobs.dispatch import HintThreads
 from jobs.job import SANDBOX
 from jobs.services import Services
-from jobs.watch import Watcher
+from jobs.watcher import Watcher
 from storage.kv import Key, KeyValue
 from storage.objects import Objects
 

@@ -32,7 +32,7 @@ from handlers.wiring import open_files, open_store, wired
 from jobs.job import Result
 from jobs.records import find_job
 from jobs.services import Services
-from jobs.watch import MAX_STREAMS_EACH
+from jobs.watcher import MAX_STREAMS_EACH
 from storage.kv import Conflict, Key
 
 STREAMS = 200

@@ -42,7 +42,7 @@ from jobs.sweeper import REHINT_MS, Sweeper
 from jobs.ticker import Ticker, in_a_thread
 from jobs.turns import Turns
 from jobs.uploads import Uploads
-from jobs.watch import Watcher
+from jobs.watcher import Watcher
 from jobs.webhooks import HmacKey, Share, any_share
 from jobs.worker import Engine, Worker
 from storage.kv import KeyValue

@@ -129,6 +129,7 @@ def test_every_model_has_one_tier() -> None:
 def test_a_models_card_is_the_one_that_its_tier_prefers() -> None:
     cards = {model: deployment.card_of(model) for tier in TIERS for model in tier.models}
     assert cards == {"topaz-image-upscale": "l4", "clarity-upscale": "l40s"}
+    assert deployment.card_of("a-newer-releases") is None  # whose jobs may wait in the same queue
 
 
 def test_no_more_requests_come_in_than_there_are_threads() -> None:

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from jobs.queue_position import KEPT_S
-from jobs.watch import BEAT_EVERY_S, MAX_STREAMS_EACH, STREAM_FOR_S
+from jobs.watcher import BEAT_EVERY_S, MAX_STREAMS_EACH, STREAM_FOR_S
 from storage.kv import Unavailable
 from tests.handlers.clients import TOPAZ, Apiframe, VicSee, assert_refused, kept_job
 from tests.handlers.failing import Failing

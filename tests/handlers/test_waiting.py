@@ -12,7 +12,7 @@ from uuid import UUID
 import httpx2
 import pytest
 
-from jobs.watch import MAX_WAITS_EACH
+from jobs.watcher import MAX_WAITS_EACH
 from tests.handlers.clients import (
     TOPAZ,
     Apiframe,

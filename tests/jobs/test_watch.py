@@ -13,21 +13,22 @@ from billing.keys import Caller
 from deployment import WEB
 from handlers.waiting import MAX_WAIT_S
 from jobs.errors import TooManyStreams
-from jobs.job import Job
+from jobs.job import Job, Status
 from jobs.news import Event, Seen
-from jobs.queue_position import KEPT_S
+from jobs.queue_position import KEPT_S, QueuePositions
 from jobs.records import first_put
-from jobs.watch import (
+from jobs.watch import Signal, Watch
+from jobs.watcher import (
     BEAT_EVERY_S,
+    LOOK_EVERY_S,
     MAX_OUTAGE_S,
     MAX_READS_A_LOOK,
+    MAX_REST_S,
     MAX_STREAMS,
     MAX_STREAMS_EACH,
     MAX_WAITS,
     MAX_WAITS_EACH,
     STREAM_FOR_S,
-    Signal,
-    Watch,
     Watcher,
 )
 from storage.kv import Delete, Item, Key, KeyValue, Put, Unavailable
@@ -208,6 +209,30 @@ def _queued(machine: Machine, like: Job, number: int) -> Job:
     return job
 
 
+def test_a_job_of_which_nothing_is_new_is_read_less_and_less(
+    machine: Machine, caller: Caller
+) -> None:
+    store = WatchedStore(machine.kv)
+    lookout = Lookout(machine, store)
+    job = machine.submit(caller)
+    begin(machine, job.id)
+    watch = lookout.stream(machine.job(job.id))
+
+    def reads(for_s: int) -> int:
+        before = store.calls
+        for _ in range(round(for_s / LOOK_EVERY_S)):
+            lookout.seconds.advance(LOOK_EVERY_S)
+            lookout.ticker.tick()
+        return store.calls - before
+
+    assert reads(1) == 1 / LOOK_EVERY_S
+    reads(30)
+    assert reads(10) <= 10 / MAX_REST_S
+    machine.leases.renew(machine.job(job.id), 5, 10)
+    assert reads(2) >= 2 / LOOK_EVERY_S / 2  # news are followed by news
+    assert event(watch) is Event.PROGRESS
+
+
 def test_a_job_at_its_end_is_not_read_any_more(machine: Machine, caller: Caller) -> None:
     store = WatchedStore(machine.kv)
     lookout = Lookout(machine, store)
@@ -307,6 +332,7 @@ def test_one_outage_after_another_is_borne_anew(machine: Machine, caller: Caller
     watch = lookout.stream(machine.submit(caller))
     for _ in range(3):
         outage.is_down = True
+        lookout.seconds.advance(MAX_REST_S)
         lookout.ticker.tick()
         assert heard(watch) is Signal.OUTAGE
         outage.is_down = False
@@ -351,6 +377,36 @@ def test_a_record_that_cannot_be_read_ends_its_own_streams(
     lookout.ticker.tick()
     assert heard(watch) is Signal.OVER
     assert event(others) is Event.COMPLETED
+
+
+def test_an_estimate_that_cannot_be_made_ends_its_own_streams(
+    lookout: Lookout, caller: Caller
+) -> None:
+    lost, other = lookout.machine.submit(caller), lookout.machine.submit(caller)
+
+    def remaining_s(job: Job) -> float | None:
+        if job.id == lost.id and job.status is Status.PROCESSING:
+            raise LookupError(job.params.model)
+        return None
+
+    watcher = Watcher(
+        lookout.kv,
+        positions=QueuePositions(
+            lookout.kv,
+            works_on=lambda _: None,
+            clock=lookout.machine.clock,
+            seconds=lookout.seconds,
+        ),
+        remaining_s=remaining_s,
+        seconds=lookout.seconds,
+        ticker=lookout.ticker,
+    )
+    watch, others = watcher.stream(lost), watcher.stream(other)
+    begin(lookout.machine, lost.id)
+    begin(lookout.machine, other.id)
+    lookout.ticker.tick()
+    assert [heard(watch), heard(watch)][1] is Signal.OVER
+    assert event(others) is Event.PROVISIONING
 
 
 def test_an_account_has_so_many_streams_and_leaves_room_for_others(machine: Machine) -> None:
