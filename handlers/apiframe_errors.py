@@ -17,6 +17,18 @@ MAX_PROBLEMS = 20
 
 MAX_PATH_CHARS = 200
 
+_NO_OBJECT = frozenset({"missing", "model_attributes_type"})
+_WORDS = {
+    "model_attributes_type": "Input should be an object",
+    "extra_forbidden": "There is no such field here",
+    "too_short": "List should have at least 1 item",
+}
+_PATTERNS = {
+    "image": "Input should be an http or https address, or a data: URI of a picture",
+    "from": "Input should be a day, as 2026-11-21",
+    "to": "Input should be a day, as 2026-11-21",
+}
+
 
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
@@ -25,8 +37,23 @@ async def _invalid(_: Request, error: Exception) -> Response:
         return JSONResponse({"error": "Invalid JSON body"}, 400)
     details: dict[str, list[str]] = {}
     for problem in problems[:MAX_PROBLEMS]:
-        details.setdefault(_path(problem), []).append(problem["msg"])
+        details.setdefault(_path(problem), []).append(_words(problem))
     return JSONResponse({"error": "Validation error", "details": details}, 400)
+
+
+def _words(problem: Mapping[str, Any]) -> str:
+    """What is wrong, in the words of whoever sent it: of JSON, not of what checks it."""
+    kind, path = problem["type"], problem["loc"]
+    if kind.startswith("union_tag"):
+        return f"model is one of {', '.join(MODELS)}"
+    if kind in _NO_OBJECT and path == ("body",):
+        return "The body must be a JSON object, sent as Content-Type: application/json"
+    if kind == "string_pattern_mismatch" and path[-1] in _PATTERNS:
+        return _PATTERNS[path[-1]]
+    if "UploadFile" in problem["msg"]:
+        return "Input should be a file"
+    said: str = _WORDS.get(kind, problem["msg"])
+    return said.removeprefix("Value error, ")
 
 
 def _path(problem: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """`POST /v2/images/upscale`: what is accepted, with which defaults, at which price."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -279,6 +280,41 @@ def test_the_required_members_are_missed_by_name(
     del body[missing]
     answer = apiframe.post("/images/upscale", json=body)
     assert_invalid(answer.status_code, answer.json(), path)
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "told"),
+    [
+        ({"model": None}, "model", "model is one of topaz-image-upscale, clarity-upscale"),
+        ({"colour": 1}, "colour", "There is no such field here"),
+        ({"topazUpscaleParams": []}, "topazUpscaleParams", "Input should be an object"),
+        ({"webhookEvents": []}, "webhookEvents", "List should have at least 1 item"),
+        (
+            {"topazUpscaleParams": {"image": "ftp://example.com/a.png"}},
+            "topazUpscaleParams.image",
+            "Input should be an http or https address, or a data: URI of a picture",
+        ),
+    ],
+)
+def test_problems_are_told_in_the_customers_words(
+    apiframe: Apiframe, change: dict[str, Any], path: str, told: str
+) -> None:
+    answer = apiframe.post("/images/upscale", json=topaz_body(NOWHERE) | change)
+    assert answer.json()["details"] == {path: [told]}
+
+
+@pytest.mark.parametrize("sent_as", ["application/x-www-form-urlencoded", "application/json"])
+def test_a_body_that_is_no_object_is_told_how_to_be_sent(apiframe: Apiframe, sent_as: str) -> None:
+    content = "[]" if sent_as.endswith("json") else json.dumps(topaz_body(NOWHERE))
+    answer = apiframe.service.http.post(
+        "/v2/images/upscale",
+        content=content,
+        headers=apiframe.headers | {"Content-Type": sent_as},
+    )
+    assert (answer.status_code, answer.json()["details"]) == (
+        400,
+        {"body": ["The body must be a JSON object, sent as Content-Type: application/json"]},
+    )
 
 
 def test_several_problems_are_told_at_once(apiframe: Apiframe) -> None:
