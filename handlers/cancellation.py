@@ -29,4 +29,4 @@ def cancel_job(job_id: JobId, caller: CallerOf, services: ServicesOf) -> JobDeta
 def cancel_task(task_id: TaskId, caller: CallerOf, services: ServicesOf) -> Envelope[Task]:
     """End a task before its time; its credits come back. One that has ended otherwise is a 409."""
     job = services.cancellations.cancel(caller.world, task_id)
-    return Envelope(data=task(job, links=services.links))
+    return Envelope(data=task(job, links=services.links, now_ms=services.clock()))

@@ -89,7 +89,7 @@ def task_events(task_id: TaskId, caller: CallerOf, services: ServicesOf, told: T
     job = find_own_job(services.kv, caller.world, job_id=task_id)
 
     def show(job: Job) -> Task:
-        return task(job, links=services.links)
+        return task(job, links=services.links, now_ms=services.clock())
 
     return _answer(job, services, told=told, show=show)
 

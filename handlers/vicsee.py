@@ -204,7 +204,7 @@ def generate(
 def task(task_id: TaskId, caller: CallerOf, services: ServicesOf) -> Envelope[wire.Task]:
     """One task."""
     job = find_own_job(services.kv, caller.world, job_id=task_id)
-    return Envelope(data=wire.task(job, links=services.links))
+    return Envelope(data=wire.task(job, links=services.links, now_ms=services.clock()))
 
 
 @guarded.get(

@@ -10,6 +10,7 @@ from handlers.quality_wire import Reported, shown_quality
 from jobs.ids import iso_utc
 from jobs.job import Job, Status
 from jobs.links import Links
+from jobs.retention import is_expired
 from jobs.submission import Accepted
 
 MAX_UPLOAD_BYTES = 20 * 1024 * 1024
@@ -129,6 +130,7 @@ class Task(BaseModel):
     createdAt: str
     result: TaskResult | None
     error: TaskError | None
+    expired: Annotated[bool, Field(exclude_if=lambda value: not value)] = False
     sandbox: InSandbox = False
 
 
@@ -214,8 +216,10 @@ def created(accepted: Accepted) -> Created:
     )
 
 
-def task(job: Job, *, links: Links) -> Task:
-    """A task as it stands."""
+def task(job: Job, *, links: Links, now_ms: int) -> Task:
+    """A task as it stands. Only of one whose result is gone it says `expired`: the dialect does
+    not know it.
+    """
     return Task(
         id=task_id(job),
         model=job.params.model,
@@ -223,6 +227,7 @@ def task(job: Job, *, links: Links) -> Task:
         createdAt=iso_utc(job.created_at_ms),
         result=_result(job, links),
         error=_error(job),
+        expired=is_expired(job, now_ms=now_ms),
         sandbox=job.is_sandbox,
     )
 

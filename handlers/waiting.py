@@ -125,13 +125,15 @@ def finished_job(job: Job, services: Services) -> FinishedJob:
 
 def finished_task(accepted: Accepted, services: Services) -> Envelope[FinishedTask]:
     """A task at its end, in the answer of `/generate`."""
-    both = dict(generated(accepted)) | dict(task(accepted.job, links=services.links))
+    ended = task(accepted.job, links=services.links, now_ms=services.clock())
+    both = dict(generated(accepted)) | dict(ended)
     return Envelope(data=FinishedTask.model_construct(**both))
 
 
 def finished_created(accepted: Accepted, services: Services) -> Envelope[FinishedCreated]:
     """A task at its end, in the answer of `/tools/upscale-image`."""
-    both = dict(created(accepted)) | dict(task(accepted.job, links=services.links))
+    ended = task(accepted.job, links=services.links, now_ms=services.clock())
+    both = dict(created(accepted)) | dict(ended)
     return Envelope(data=FinishedCreated.model_construct(**both))
 
 

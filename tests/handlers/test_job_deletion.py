@@ -77,13 +77,15 @@ def test_an_unfinished_job_is_cancelled_and_given_back(
 def test_the_other_dialect_deletes_too(service: Running, vicsee: VicSee, photo: str) -> None:
     task_id = vicsee.submitted(photo)
     complete(service, UUID(task_id.removeprefix("task_")))
-    url = vicsee.get(f"/tasks/{task_id}").json()["data"]["result"]["url"]
+    before = vicsee.get(f"/tasks/{task_id}").json()["data"]
+    url = before["result"]["url"]
+    assert "expired" not in before
     for _ in range(2):
         answer = delete(vicsee, f"/tasks/{task_id}")
         assert (answer.status_code, answer.content) == (204, b"")
     assert service.http.get(url).status_code == 410
     assert_refused(vicsee.get(f"/tasks/{task_id}/download"), 404, "NO_RESULT")
-    assert vicsee.get(f"/tasks/{task_id}").json()["data"]["status"] == "completed"
+    assert vicsee.get(f"/tasks/{task_id}").json()["data"] == before | {"expired": True}
 
 
 def test_deleting_in_the_other_dialect_takes_nothing_of_the_day(vicsee: VicSee, photo: str) -> None:
