@@ -257,6 +257,8 @@ def _committed(
         try:
             kv.commit(*_changes(kept, new, now_ms=now_ms))
         except (Conflict, Unknown):
+            if new.payment and purchase_of(kv, new.payment) not in (None, new.id):
+                raise FactRefused(f"{new.payment} has paid for another purchase") from None
             continue  # what is there now is read anew: a fact that is in it changes nothing
         return _moved(new)
     raise Unavailable("the purchase could not be written")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from billing.purchases import find_purchase, purchases_of
-from storage.kv import Change, Key, Put, Unavailable
+from storage.kv import Change, Put, Unavailable
 from storage.sqlite import SqliteKeyValue
 from tests.handlers.clients import Apiframe
 from tests.handlers.selling import PAGES, Shop, shop
@@ -202,15 +202,3 @@ def test_without_stripes_key_nothing_is_sold_and_the_rest_works(closed: Running)
     assert {answer.json()["error"] for answer in refused} == {"Payments are not set up here"}
     assert customer.get("/billing/purchases").json() == {"purchases": []}
     assert customer.get("/me").json()["team"]["credits"] == 1000
-
-
-def test_a_customer_that_another_request_has_noted_is_the_same(
-    open_shop: Shop, customer: Apiframe
-) -> None:
-    first = open_shop.service.services.payments
-    assert first is not None
-    ours = first.customer(customer.customer.id)
-    key = Key(f"customer#{customer.customer.id}", "stripe-test")
-    item = open_shop.service.services.kv.get(key)
-    assert item is not None
-    assert item.value == {"id": ours} == {"id": first.customer(customer.customer.id)}
