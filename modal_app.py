@@ -287,10 +287,10 @@ def sweep() -> None:
     **sized(SWEEPER),
 )
 def daily() -> None:
-    """Each day: delete all that is past its time, and verify the ledger."""
+    """Each day: verify the ledger, and delete all that is past its time."""
     with wiring() as services:
-        services.sweeper.tidy_all()
         services.audit.run()
+        services.sweeper.tidy_all()
 
 
 @app.function(

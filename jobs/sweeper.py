@@ -29,6 +29,10 @@ CHARGING_MS = 5_000
 """How many cards one sweep charges, and when it begins with no more of them: each takes seconds,
 and when whoever takes the payments hangs, the rest of the sweep must not wait for it."""
 
+DELETING_MS = 15_000
+"""When one sweep begins to delete no more files of a queue: of an object store that hangs, each one
+takes minutes, and jobs and webhooks wait for the next sweep."""
+
 MAX_ROUNDS = 50
 
 REHINT_MS = 30_000
@@ -57,10 +61,10 @@ class Sweeper:
         self._each(JOBS, self._take_up)
         self._each(STRANDED, self._take_up)
         self._each(DELIVERIES, lambda item: self.dispatcher.delivery(item.key))
-        self.tidy()
         if self.auto_topups is not None:
             self._each(LOOKS, self.auto_topups.look)
-            self._charge(self.auto_topups)
+            self._each(CHARGES, self.auto_topups.charge, limit=MAX_CHARGES, for_ms=CHARGING_MS)
+        self.tidy()
 
     def tidy_all(self) -> None:
         """Delete what is past its time until nothing is left of it, or for `MAX_ROUNDS`."""
@@ -71,28 +75,30 @@ class Sweeper:
 
     def tidy(self) -> int:
         """Delete some of what is past its time; how much there was of it, up to the limits."""
-        files = self._each(RETENTION, self._tidy)
-        uploads = self._each(UPLOADS_QUEUE, self.uploads.forget)
         promotions = self._each(PROMOTIONS, self._expire)
-        return files + uploads + promotions + self.kv.purge(limit=MAX_PER_QUEUE)
-
-    def _charge(self, auto_topups: AutoTopUps) -> None:
-        until_ms = self.clock() + CHARGING_MS
-
-        def charged(item: Item) -> None:
-            if self.clock() < until_ms:
-                auto_topups.charge(item)
-
-        self._each(CHARGES, charged, limit=MAX_CHARGES)
+        files = self._each(RETENTION, self._tidy, for_ms=DELETING_MS)
+        uploads = self._each(UPLOADS_QUEUE, self.uploads.forget, for_ms=DELETING_MS)
+        return promotions + files + uploads + self.kv.purge(limit=MAX_PER_QUEUE)
 
     def _expire(self, item: Item) -> None:
         expire(self.kv, item, now_ms=self.clock())
 
     def _each(
-        self, queue: str, see_to: Callable[[Item], None], *, limit: int = MAX_PER_QUEUE
+        self,
+        queue: str,
+        see_to: Callable[[Item], None],
+        *,
+        limit: int = MAX_PER_QUEUE,
+        for_ms: int | None = None,
     ) -> int:
-        due = self.kv.due(queue, until_ms=self.clock(), limit=limit)
+        """See to what is due in a queue, beginning with nothing more after `for_ms`; how much it
+        was, what was left included.
+        """
+        now_ms = self.clock()
+        due = self.kv.due(queue, until_ms=now_ms, limit=limit)
         for item in due:
+            if for_ms is not None and self.clock() >= now_ms + for_ms:
+                break
             with about_job(_job_of(queue, item.key)):
                 self._see_to(item, see_to, queue=queue)
         return len(due)

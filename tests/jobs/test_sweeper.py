@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -10,12 +11,14 @@ from billing.keys import Caller
 from jobs.job import Failure, Job, Status
 from jobs.lease import deadline_ms
 from jobs.records import JOBS, RETENTION, find_job
+from jobs.retention import RETRY_MS
 from jobs.services import MAX_ATTEMPTS_PER_HOST
 from jobs.sweeper import MAX_PER_QUEUE, MAX_ROUNDS, REHINT_MS
 from jobs.uploads import UPLOADS_QUEUE
 from jobs.webhooks import DELIVERIES, delivery_put
+from storage.folder import FolderObjects
 from storage.kv import Due, Item, Key, KeyValue, Put, Unavailable
-from storage.objects import read
+from storage.objects import ObjectsError, read
 from tests.jobs.machine import PARAMS, PICTURE, PRICE_CREDITS, Crash, Machine, told_at
 from tests.running import DISPATCH_GRACE_MS, LEASE_MS, Clock, Origin
 from tests.watched import WatchedStore
@@ -121,7 +124,7 @@ def test_a_store_that_fails_once_costs_one_item_a_sweep(machine: Machine, caller
         machine.work(job.id)
 
     def fail(call: int) -> None:
-        if call == 4:  # four queues were asked; this is the first job that is tidied
+        if call == 5:  # five queues were asked; this is the first job that is tidied
             raise Unavailable
 
     replace(machine, kv=WatchedStore(machine.kv, before=fail)).sweep()
@@ -324,6 +327,34 @@ def test_a_sweeper_that_dies_at_any_call_leaves_the_rest_to_the_next(
     assert watched.calls == CALLS_WITHOUT_WORK
     assert [read(machine.objects, job.source.object_name) for job in jobs] == [None, None]
     assert machine.contradictions() == []
+
+
+class Hanging(FolderObjects):
+    """An object store that takes two minutes to fail to delete anything."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        super().__init__(folder)
+        self.clock = clock
+        self.calls = 0
+
+    def delete(self, name: str) -> None:
+        self.calls += 1
+        self.clock.advance(seconds=120)
+        raise ObjectsError(f"{name}: no answer")
+
+
+def test_an_object_store_that_hangs_does_not_hold_up_the_rest(
+    machine: Machine, caller: Caller, clock: Clock, tmp_path: Path
+) -> None:
+    jobs = [machine.submit(caller) for _ in range(3)]
+    for job in jobs:
+        machine.work(job.id)
+    hanging = Hanging(tmp_path / "objects", clock)
+    replace(machine, objects=hanging).sweep()
+    assert hanging.calls == 1
+    clock.advance(seconds=RETRY_MS / 1000)
+    machine.sweep()  # the store is well again
+    assert [read(machine.objects, job.source.object_name) for job in jobs] == [None] * 3
 
 
 def test_tidying_all_goes_on_until_nothing_is_left(machine: Machine, caller: Caller) -> None:
