@@ -123,13 +123,15 @@ USUAL = SCENES["success"]
 
 
 def name_of(url: str, key: ApiKey) -> str | None:
-    """The name of the scene that an address stands for; None for other addresses and live keys.
+    """The name of the scene that an address stands for; None for other addresses.
 
-    Raises `SourceUnusable` if there is no such scene.
+    Raises `SourceUnusable` if there is no such scene, or the key is a live one.
     """
-    target = parsed(url) if key.is_sandbox else None
+    target = parsed(url)
     if target is None or target.host != HOST:
         return None
+    if not key.is_sandbox:
+        raise SourceUnusable(f"https://{HOST}/ is for sandbox keys, which begin with afk_test_")
     match = _NAME.fullmatch(target.path)
     if match is None or match[1] not in SCENES:
         names = ", ".join(f"{name}.png" for name in SCENES)

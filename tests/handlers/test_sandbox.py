@@ -118,10 +118,10 @@ def test_an_unknown_scene_is_told_with_all_that_there_are(tests: Apiframe) -> No
     assert all(f"{name}.png" in told for name in SCENES)
 
 
-def test_to_a_live_key_a_scene_is_an_address_that_cannot_be_reached(apiframe: Apiframe) -> None:
+def test_a_live_key_is_told_that_the_scenes_are_for_others(apiframe: Apiframe) -> None:
     answer = apiframe.topaz(address("success"))
     assert (answer.status_code, apiframe.left().jobs) == (400, [])
-    assert answer.json()["error"].startswith("The address could not be reached")
+    assert answer.json()["error"].startswith("https://sandbox.enlarger.invalid/ is for sandbox keys")
 
 
 def test_a_quote_is_of_nothing_and_allowed_without_credits(

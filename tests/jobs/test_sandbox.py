@@ -253,8 +253,9 @@ def test_an_address_may_be_spelled_otherwise(poor: Caller, url: str) -> None:
     assert sandbox.name_of(url, poor.key) == "slow"
 
 
-def test_to_a_live_key_the_addresses_mean_nothing(caller: Caller) -> None:
-    assert sandbox.name_of(address("slow"), caller.key) is None
+def test_a_live_key_is_told_whose_the_addresses_are(caller: Caller) -> None:
+    with pytest.raises(SourceUnusable, match="is for sandbox keys"):
+        sandbox.name_of(address("slow"), caller.key)
 
 
 def test_an_ordinary_source_is_enlarged_too(machine: Machine, stage: Stage, poor: Caller) -> None:
