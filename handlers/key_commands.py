@@ -21,10 +21,11 @@ from billing.keys import (
     Powers,
     Scope,
 )
-from handlers.key_wire import DAY_S, MAX_CAP, KeyName, day_shown, instant_ms
+from handlers.key_wire import DAY_S, MAX_CAP, KeyName, instant_ms, shown
 from handlers.stores import Data, Stores
 from inference.catalogue import MODELS
 from jobs.ids import iso_utc, system_clock
+from storage.kv import KeyValue
 
 _USUAL, _SANDBOX = ",".join(USUAL_SCOPES), ",".join(SANDBOX_SCOPES)
 _HOUR_MS = 60 * 60 * 1000
@@ -158,8 +159,7 @@ class KeyCommands:
         with self.stores.existing(data) as kv:
             find_account(kv, account)
             found = Keyring(kv, account).page()
-            used = {key.id: last_used_day(kv, key.id) for key in found}
-        _print([key.model_dump() | {"last_used_on": day_shown(used[key.id])} for key in found])
+            _print([_shown(kv, key) for key in found])
 
     def rename(
         self,
@@ -169,7 +169,7 @@ class KeyCommands:
         data: Data = None,
     ) -> None:
         """Give a key another name."""
-        _print(self._edited(key, account, edit=Edit(name=name), data=data).model_dump())
+        self._print_edited(key, account, edit=Edit(name=name), data=data)
 
     def cap(
         self,
@@ -200,7 +200,7 @@ class KeyCommands:
         }
         lifted: dict[str, Any] = dict.fromkeys(lift or ())
         caps = lifted | {cap: limit for cap, limit in said.items() if limit is not None}
-        _print(self._edited(key, account, edit=Edit(caps=caps), data=data).model_dump())
+        self._print_edited(key, account, edit=Edit(caps=caps), data=data)
 
     def rotate(
         self,
@@ -243,12 +243,19 @@ class KeyCommands:
         self._print_state(key, account, state=KeyState.REVOKED, data=data)
 
     def _print_state(self, key: str, account: str, *, state: KeyState, data: Data) -> None:
-        changed = self._edited(key, account, edit=Edit(state=state), data=data)
-        _print({"id": changed.id, "state": changed.state})
-
-    def _edited(self, key: str, account: str, *, edit: Edit, data: Data) -> ApiKey:
         with self.stores.existing(data) as kv:
-            return Keyring(kv, account).edit(key, edit)
+            changed = _shown(kv, Keyring(kv, account).edit(key, Edit(state=state)))
+        _print({"id": changed["id"], "state": changed["state"]})
+
+    def _print_edited(self, key: str, account: str, *, edit: Edit, data: Data) -> None:
+        with self.stores.existing(data) as kv:
+            _print(_shown(kv, Keyring(kv, account).edit(key, edit)))
+
+
+def _shown(kv: KeyValue, key: ApiKey) -> dict[str, Any]:
+    """A key as `GET /v2/keys` shows it."""
+    used_day = last_used_day(kv, key.id)
+    return shown(key, now_ms=system_clock(), last_used_day=used_day).model_dump(mode="json")
 
 
 def shown_once(key: IssuedKey) -> dict[str, Any]:

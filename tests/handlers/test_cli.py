@@ -82,7 +82,7 @@ def test_a_keys_life_from_making_to_revoking(run: Command, kv: SqliteKeyValue) -
     listed = run("keys", "list", "--account", account_id)
     assert {key["name"] for key in _printed(listed)} == {"default", "second"}
     assert made["apiframe"] not in listed.stdout
-    for verb, state in (("pause", "inactive"), ("resume", "active"), ("revoke", "revoked")):
+    for verb, state in (("pause", "paused"), ("resume", "active"), ("revoke", "revoked")):
         changed = _printed(run("keys", verb, made["id"], "--account", account_id))
         assert changed == {"id": made["id"], "state": state}
         states = _printed(run("keys", "list", "--account", account_id))

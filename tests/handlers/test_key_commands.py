@@ -122,7 +122,7 @@ def test_a_sandbox_key_is_made_listed_and_rotated_as_one(
     assert (made["sandbox"], made["scopes"]) == (True, ["jobs:write", "jobs:read"])
     assert (made["apiframe"][:9], made["vicsee"][:8]) == ("afk_test_", "sk-test_")
     assert keys.authenticate(kv, body_of(made), now_ms=system_clock()).key.is_sandbox
-    assert listed(run, account)[made["id"]]["is_sandbox"] is True
+    assert listed(run, account)[made["id"]]["sandbox"] is True
     assert printed(run("keys", "rotate", made["id"], "--account", account))["sandbox"] is True
 
 
@@ -138,7 +138,7 @@ def test_a_list_says_when_a_key_was_last_used_and_opens_nothing(
     unused = created(run, account)["id"]
     KeyUse(kv, clock=lambda: DAY_MS * 50_000).note(opened["key"]["id"])
     found = listed(run, account)
-    used = {key_id: key["last_used_on"] for key_id, key in found.items()}
+    used = {key_id: key["lastUsedOn"] for key_id, key in found.items()}
     assert used == {opened["key"]["id"]: "2106-11-24", unused: None}
     assert body_of(opened["key"]) not in json.dumps(found)
 
@@ -152,11 +152,11 @@ def test_a_key_is_renamed(run: Command, account: str) -> None:
 def test_caps_that_are_not_named_stay(run: Command, account: str) -> None:
     made = created(run, account, "--day-jobs", "3", "--models", "clarity-upscale")["id"]
     capped = printed(run("keys", "caps", made, "--account", account, "--job-credits", "7"))
-    assert (capped["caps"]["job_credits"], capped["caps"]["day_jobs"]) == (7, 3)
+    assert (capped["caps"]["jobCredits"], capped["caps"]["dayJobs"]) == (7, 3)
     lifted = printed(run("keys", "caps", made, "--account", account, "--lift", "day-jobs,models"))[
         "caps"
     ]
-    assert (lifted["job_credits"], lifted["day_jobs"], lifted["models"]) == (7, None, None)
+    assert (lifted["jobCredits"], lifted["dayJobs"], lifted["models"]) == (7, None, None)
     bare = printed(run("keys", "caps", made, "--account", account, "--lift", "all"))["caps"]
     assert set(bare.values()) == {None}
 
@@ -259,7 +259,7 @@ def test_a_member_comes_gets_a_key_and_goes_with_it(
     member = printed(run("members", "add", account, "Bo", "bo@example.org", "--owner"))
     assert (member["name"], member["email"], member["role"]) == ("Bo", "bo@example.org", "owner")
     key = created(run, account, "--member", member["id"])
-    assert listed(run, account)[key["id"]]["member_id"] == member["id"]
+    assert listed(run, account)[key["id"]]["memberId"] == member["id"]
     team = printed(run("members", "list", account))
     assert [each["id"] for each in team] == [account, member["id"]]
     gone = printed(run("members", "remove", account, member["id"]))
