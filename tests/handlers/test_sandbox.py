@@ -121,7 +121,7 @@ def test_an_unknown_scene_is_told_with_all_that_there_are(tests: Apiframe) -> No
 def test_a_live_key_is_told_that_the_scenes_are_for_others(apiframe: Apiframe) -> None:
     answer = apiframe.topaz(address("success"))
     assert (answer.status_code, apiframe.left().jobs) == (400, [])
-    assert answer.json()["error"].startswith("https://sandbox.enlarger.invalid/ is for sandbox keys")
+    assert "is for sandbox keys" in answer.json()["error"]
 
 
 def test_a_quote_is_of_nothing_and_allowed_without_credits(
