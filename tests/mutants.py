@@ -163,6 +163,24 @@ MUTANTS = (
         "if True else 0",
     ),
     Mutant(
+        "an automatic top-up that rests is armed by being set up again",
+        "billing/autotopup.py",
+        "        if old.state is State.RESTING:\n            return {}\n",
+        "",
+    ),
+    Mutant(
+        "an automatic top-up is given up by a look while its card is charged",
+        "billing/autotopup.py",
+        "now.due.queue != queue",
+        "False",
+    ),
+    Mutant(
+        "an automatic top-up is charged again under another name",
+        "billing/stripe_client.py",
+        'key = f"charge-{purchase.id}"',
+        'key = f"charge-{purchase.id}-{id(wanted)}"',
+    ),
+    Mutant(
         "an invoice is credited by its event, not by its id",
         "billing/settlement.py",
         "return self.invoice(Invoice.model_validate(said), source=event.id)",
