@@ -7,7 +7,8 @@
 The balance is looked at every minute. The commit that sees it below the threshold orders the
 purchase; its id is what Stripe is asked by, so whoever asks, and however often, makes one charge.
 It is armed again only once the balance has been above the threshold. Who owes is not charged: the
-customer's bank has just taken a payment back.
+customer's bank has just taken a payment back. Nor is who got all of the last purchase back: the
+card would pay for it once more.
 """
 
 import logging
@@ -111,6 +112,8 @@ class AutoTopUps:
         pack = self.payments.packs.packs.get(setting.pack_id)
         if pack is None or pack.every is not None:
             self._fail(kept, f"the pack {setting.pack_id} is not sold any more")
+        elif setting.state is State.ARMED and is_below and self._is_taken_back(setting):
+            self._fail(kept, "the last purchase was taken back")
         elif setting.state is State.ARMED and is_below and not balance.owed:
             purchase = ordered(
                 setting.account_id,
@@ -128,7 +131,7 @@ class AutoTopUps:
                 crossed_at_ms=self.clock(),
             )
         elif setting.state is State.RESTING and not is_below:
-            self._write(kept, **_armed())
+            self._write(kept, **_armed() | {"purchase_id": setting.purchase_id})
         else:
             self._write(kept)
 
@@ -194,9 +197,15 @@ class AutoTopUps:
         what rests rests on."""
         if old.state is State.RESTING:
             return {}
-        if old.state is State.FAILED or old.purchase_id is None or self._is_over(old):
+        is_done = old.state in (State.ARMED, State.FAILED)
+        if is_done or old.purchase_id is None or self._is_over(old):
             return _armed()
         return {"state": State.CHARGING if old.state is State.OFF else old.state}
+
+    def _is_taken_back(self, setting: AutoTopUp) -> bool:
+        """Whether nothing is left of the purchase after which it was armed again."""
+        last = find_purchase(self.kv, setting.purchase_id) if setting.purchase_id else None
+        return last is not None and last.purchase.is_paid and last.purchase.target == 0
 
     def _is_over(self, setting: AutoTopUp) -> bool:
         """Whether it is too late to ask for a charge; one that has been made is waited for."""

@@ -169,6 +169,12 @@ MUTANTS = (
         "",
     ),
     Mutant(
+        "an automatic top-up buys again what was just taken back",
+        "billing/autotopup.py",
+        "last.purchase.is_paid and last.purchase.target == 0",
+        "False",
+    ),
+    Mutant(
         "an automatic top-up is given up by a look while its card is charged",
         "billing/autotopup.py",
         "now.due.queue != queue",

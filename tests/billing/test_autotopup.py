@@ -153,6 +153,35 @@ def test_who_owes_is_not_charged(world: World) -> None:
     assert (world.available, world.charges) == (-1000, 1)
 
 
+def take_back(world: World, amount_minor: int) -> None:
+    """So much of the last purchase is refunded."""
+    purchase = purchases_of(world.kv, world.account.id)[0]
+    assert purchase.payment is not None
+    note_fact(world.kv, purchase.id, Refunded(amount_minor, "eur", purchase.payment), now_ms=1)
+
+
+def test_what_was_taken_back_is_not_charged_again_by_itself(world: World) -> None:
+    world.spend(90, "a")
+    world.sweep()
+    take_back(world, 900)
+    world.later()
+    assert (world.available, world.charges) == (10, 1)
+    assert world.setting.state is State.FAILED
+    assert world.setting.problem == "the last purchase was taken back"
+    world.topups.set_up(world.account.id, threshold=THRESHOLD, pack_id="large")
+    world.later()
+    assert (world.available, world.charges) == (1010, 2)
+
+
+def test_what_was_taken_back_in_part_is_no_reason_to_stop(world: World) -> None:
+    world.spend(90, "a")
+    world.sweep()
+    take_back(world, 90)
+    world.spend(900, "b")
+    world.later()
+    assert (world.available, world.charges) == (1010, 2)
+
+
 def test_sweeps_at_the_same_time_charge_once(world: World) -> None:
     world.spend(90, "a")
     with ThreadPoolExecutor(4) as threads:
