@@ -121,11 +121,11 @@ class LocalDispatcher:
         """Have deliveries made from now on."""
         self._deliveries = HintThreads("delivery", deliver, threads=threads)
 
-    def stop(self) -> None:
+    def stop(self, *, within_s: float = STOP_WITHIN_S) -> None:
         """Start nothing more; what runs may end within moments, or when its lease has run out."""
         for threads in (self._jobs, self._sandbox_jobs, self._deliveries):
             if threads is not None:
-                threads.stop(within_s=STOP_WITHIN_S)
+                threads.stop(within_s=within_s)
 
     def job(self, job_id: UUID, *, model: str) -> None:
         """Let a worker thread look at the job; one engine has all models."""
@@ -177,6 +177,7 @@ class Background:
     def stop(self) -> None:
         """Stop sweeping and working."""
         self._stopping.set()
+        self._dispatcher.stop(within_s=0)  # else a worker that is let go would take the next job
         self._services.leases.hand_over()  # so that a restart need not wait for leases to end
         self._dispatcher.stop()
         self._thread.join(STOP_WITHIN_S)

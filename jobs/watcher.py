@@ -45,10 +45,11 @@ MAX_OUTAGE_S = 30.0
 """How long streams outlast a store that cannot be read."""
 
 MAX_STREAMS = 500
-MAX_STREAMS_EACH = 100
+MAX_STREAMS_EACH = 50
 MAX_WAITS = 200
-MAX_WAITS_EACH = 50
-"""How many may watch at once, in all and of one account."""
+MAX_WAITS_EACH = 25
+"""How many may watch at once, in all and of one account: none fills a container that a host lets so
+many requests into."""
 
 
 @dataclass

@@ -23,6 +23,7 @@ from handlers.settings import PREFIX, Settings
 from inference.catalogue import MODELS
 from jobs.lease import DEADLINE_MS
 from jobs.services import MAX_ATTEMPTS_AT_ONCE
+from jobs.watcher import MAX_STREAMS_EACH, MAX_WAITS_EACH
 
 ROOT = Path(__file__).parent.parent
 PARTS = (*TIERS, WEB, COURIERS, SANDBOX_WORKERS, SWEEPER, FILLER)
@@ -134,6 +135,7 @@ def test_a_models_card_is_the_one_that_its_tier_prefers() -> None:
 
 def test_no_more_requests_come_in_than_there_are_threads() -> None:
     assert WEB.machine.max_inputs <= THREADS
+    assert WEB.machine.max_inputs > MAX_STREAMS_EACH + MAX_WAITS_EACH  # one account is not all
     assert COURIERS.machine.max_inputs <= MAX_ATTEMPTS_AT_ONCE
 
 

@@ -182,11 +182,10 @@ def test_all_who_watch_a_job_share_a_read(machine: Machine, caller: Caller) -> N
 
 
 def test_of_many_jobs_each_is_looked_at_in_its_turn(machine: Machine) -> None:
-    caller = machine.customer(credits=10_000)
     store = WatchedStore(machine.kv)
     lookout = Lookout(machine, store)
-    template = machine.submit(caller)
-    jobs = [_queued(machine, template, number) for number in range(2 * MAX_READS_A_LOOK)]
+    templates = [machine.submit(machine.customer()) for _ in range(2)]
+    jobs = [_queued(machine, like, each) for like in templates for each in range(MAX_READS_A_LOOK)]
     for job in jobs:
         begin(machine, job.id)
     watches = [lookout.stream(machine.job(job.id)) for job in jobs]
