@@ -56,6 +56,7 @@ class _History:
             world.clock,
             max_steps=random.randint(MAX_STEPS // 3, MAX_STEPS),
             switching=random.choice((0.05, 0.3, 1.0)),
+            stalling=random.choice((0.0, 0.01, 0.05)),
             latency_ms=random.choice((0, 5, 200)),
         )
         stage = Together(

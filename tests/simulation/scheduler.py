@@ -17,6 +17,7 @@ from tests.running import Clock
 
 MAX_ACTORS = 500
 MAX_DOZE_S = 10
+MAX_STALL_S = 20
 NEVER_MS = 2**62
 PATIENCE_S = 60.0
 
@@ -45,16 +46,24 @@ class Scheduler:
     """Runs actors to their ends, or for `max_steps` pauses; then it kills all that are left.
 
     At a pause the baton goes to somebody else with the probability `switching`, and up to
-    `latency_ms` pass.
+    `latency_ms` pass; with the probability `stalling` it takes the actor up to `MAX_STALL_S`.
     """
 
     def __init__(
-        self, random: Random, clock: Clock, *, max_steps: int, switching: float, latency_ms: int
+        self,
+        random: Random,
+        clock: Clock,
+        *,
+        max_steps: int,
+        switching: float,
+        stalling: float,
+        latency_ms: int,
     ) -> None:
         self._random = random
         self._clock = clock
         self._steps_left = max_steps
         self._switching = switching
+        self._stalling = stalling
         self._latency_ms = latency_ms
         self._actors: list[Actor] = []
         self._threads: list[Thread] = []
@@ -89,7 +98,10 @@ class Scheduler:
         if self._steps_left < 0:
             self._kill_all()
         self._clock.now_ms += int(self._random.random() * self._latency_ms)
-        self._hand_over()
+        if self._random.random() < self._stalling:
+            self.sleep(self._random.random() * MAX_STALL_S)
+        else:
+            self._hand_over()
 
     def sleep(self, seconds: float) -> None:
         """Wait for the clock."""
