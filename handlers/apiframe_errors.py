@@ -21,12 +21,16 @@ _NO_OBJECT = frozenset({"missing", "model_attributes_type"})
 _WORDS = {
     "model_attributes_type": "Input should be an object",
     "extra_forbidden": "There is no such field here",
+    "int_parsing": "Input should be a valid integer",
     "too_short": "List should have at least 1 item",
 }
 _PATTERNS = {
     "image": "Input should be an http or https address, or a data: URI of a picture",
     "from": "Input should be a day, as 2026-11-21",
     "to": "Input should be a day, as 2026-11-21",
+    "email": "Input should be an e-mail address, as ada@example.org",
+    "name": "Input should have no control characters",
+    "cursor": "Input should be the nextCursor of the page before",
 }
 
 

@@ -303,6 +303,21 @@ def test_problems_are_told_in_the_customers_words(
     assert answer.json()["details"] == {path: [told]}
 
 
+@pytest.mark.parametrize(
+    ("asked", "named", "told"),
+    [
+        ("/usage", "from", "Input should be a day, as 2026-11-21"),
+        ("/keys", "cursor", "Input should be the nextCursor of the page before"),
+        ("/jobs", "limit", "Input should be a valid integer"),
+    ],
+)
+def test_no_pattern_is_told_to_a_customer(
+    apiframe: Apiframe, asked: str, named: str, told: str
+) -> None:
+    answer = apiframe.get(asked, **{named: "x"})
+    assert (answer.status_code, answer.json()["details"]) == (400, {named: [told]})
+
+
 @pytest.mark.parametrize("sent_as", ["application/x-www-form-urlencoded", "application/json"])
 def test_a_body_that_is_no_object_is_told_how_to_be_sent(apiframe: Apiframe, sent_as: str) -> None:
     content = "[]" if sent_as.endswith("json") else json.dumps(topaz_body(NOWHERE))
