@@ -160,19 +160,19 @@ class Background:
         self._dispatcher = dispatcher
         self._end = end
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
-        # Beside the sweeper: a large ledger takes its time to read.
-        self._auditor = threading.Thread(target=self._audit, name="auditor", daemon=True)
-        self._cleaner = threading.Thread(target=self._clean, name="cleaner", daemon=True)
+        # Beside the sweeper: large ledgers and folders take their time to be read.
+        loops = {"sweeper": self._sweep, "auditor": self._audit, "cleaner": self._clean}
+        self._threads = [
+            threading.Thread(target=loop, name=name, daemon=True) for name, loop in loops.items()
+        ]
 
     def start(self) -> None:
         """Begin; nothing here keeps the web app waiting."""
         self._dispatcher.deliver_with(self._services.courier.deliver, threads=DELIVERY_THREADS)
         work = self._services.worker(None).work  # that takes no engine, and no torch
         self._dispatcher.work_in_sandbox_with(work, threads=SANDBOX_THREADS)
-        self._thread.start()
-        self._auditor.start()
-        self._cleaner.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Stop sweeping and working."""
@@ -180,13 +180,19 @@ class Background:
         self._dispatcher.stop(within_s=0)  # else a worker that is let go would take the next job
         self._services.leases.hand_over()  # so that a restart need not wait for leases to end
         self._dispatcher.stop()
-        self._thread.join(STOP_WITHIN_S)
-        self._auditor.join(STOP_WITHIN_S)
-        self._cleaner.join(STOP_WITHIN_S)
+        for thread in self._threads:
+            thread.join(STOP_WITHIN_S)
 
-    def _run(self) -> None:
-        self._employ()
-        self._sweep()  # not before there are workers: a job rests after a hint, heard or not
+    def _sweep(self) -> None:
+        self._employ()  # no sweep before there are workers: a job rests after a hint, heard or not
+        self._again(self._services.sweeper.sweep, every_s=SWEEP_EVERY_S)
+
+    def _audit(self) -> None:
+        self._again(self._services.audit.run_if_due, every_s=AUDIT_LOOK_EVERY_S)
+
+    def _clean(self) -> None:
+        if self._services.orphans is not None:
+            self._again(self._services.orphans.delete, every_s=ORPHANS_LOOK_EVERY_S)
 
     def _employ(self) -> None:
         """Load the engine, which takes torch's seconds, and set the workers to work."""
@@ -201,30 +207,13 @@ class Background:
         else:
             self._dispatcher.work_with(worker.work, threads=self._settings.workers)
 
-    def _sweep(self) -> None:
+    def _again(self, do: Callable[[], object], *, every_s: float) -> None:
         while not self._stopping.is_set():
             try:
-                self._services.sweeper.sweep()
+                do()
             except Exception:
-                log.exception("a sweep failed; the next one follows")
-            self._stopping.wait(SWEEP_EVERY_S)
-
-    def _audit(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._services.audit.run_if_due()
-            except Exception:
-                log.exception("an audit failed; it is tried again")
-            self._stopping.wait(AUDIT_LOOK_EVERY_S)
-
-    def _clean(self) -> None:
-        orphans = self._services.orphans
-        while orphans is not None and not self._stopping.is_set():
-            try:
-                orphans.delete()
-            except Exception:
-                log.exception("what was left behind could not be deleted; it is tried again")
-            self._stopping.wait(ORPHANS_LOOK_EVERY_S)
+                log.exception("the %s failed, and tries again", threading.current_thread().name)
+            self._stopping.wait(every_s)
 
 
 def main() -> None:
