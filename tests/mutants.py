@@ -282,6 +282,13 @@ MUTANTS = (
         "            except (Conflict, Unknown):\n                return kept.job",
         suite=HISTORIES,
     ),
+    Mutant(
+        "the end does not wait for progress that is on its way",
+        "jobs/courier.py",
+        'if delivery.event == "progress" or delivery.attempts:',
+        "if True:",
+        suite=HISTORIES,
+    ),
 )
 
 
