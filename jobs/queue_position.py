@@ -1,5 +1,6 @@
 """The queue as its customers see it: how many jobs wait ahead of one."""
 
+import logging
 import threading
 from bisect import bisect_left
 from collections import defaultdict
@@ -9,7 +10,9 @@ from jobs.ids import Clock
 from jobs.job import SANDBOX, Job, Status
 from jobs.lease import DEADLINE_MS
 from jobs.records import JOBS
-from storage.kv import KeyValue
+from storage.kv import KeyValue, StoreError
+
+log = logging.getLogger(__name__)
 
 MAX_LOOKED_AT = 500
 """In a queue that is longer, nobody's place is known: to find it would cost too many reads."""
@@ -45,7 +48,8 @@ class QueuePositions:
         self._looking = threading.Lock()
 
     def of(self, job: Job) -> int | None:
-        """The place of a job that waits, 1 for the next; None if too many do to tell."""
+        """The place of a job that waits, 1 for the next; None if too many do to tell, or the queue
+        cannot be read."""
         with self._looking:
             lines = self._lines_now()
         if lines is None:
@@ -56,8 +60,12 @@ class QueuePositions:
     def _lines_now(self) -> Lines | None:
         now_s = self._seconds()
         if self._looked_at_s is None or now_s - self._looked_at_s >= KEPT_S:
-            self._lines = self._look()
-            self._looked_at_s = now_s
+            try:
+                self._lines = self._look()
+            except StoreError as error:  # one waits for a store that hangs, and the others do not
+                log.warning("places in the queue are not known: %s", error)
+                self._lines = None
+            self._looked_at_s = self._seconds()
         return self._lines
 
     def _look(self) -> Lines | None:

@@ -103,13 +103,16 @@ class Watcher:
             return self._opened(first, turn.pop_all(), for_s=STREAM_FOR_S, is_stream=True)
 
     def wait(self, job: Job, *, wait_s: int) -> Watch | None:
-        """Watch a job for that long; None if too many do already."""
+        """Watch a job for that long; None if too many do already, or nobody can look at it."""
         with ExitStack() as turn:
             try:
                 turn.enter_context(self._waits.taken(job.account_id))
+                return self._opened(Seen(job), turn.pop_all(), for_s=wait_s, is_stream=False)
             except TooManyAtOnce:
                 return None
-            return self._opened(Seen(job), turn.pop_all(), for_s=wait_s, is_stream=False)
+            except RuntimeError as error:  # no thread is to be had; but the job was accepted
+                log.warning("nobody can wait for job %s: %s", job.id, error)
+                return None
 
     def stop(self) -> None:
         """Let nobody wait any longer: the server is about to end."""

@@ -120,6 +120,20 @@ def test_a_stream_tells_a_whole_job(
         assert events.rest() == []
 
 
+def test_a_job_that_is_deleted_while_it_is_watched_has_its_end_told(
+    apiframe: Apiframe, photo: str, ticker: HandTicker
+) -> None:
+    job_id = apiframe.submitted(photo)
+    with stream(apiframe, f"/jobs/{job_id}/events") as events:
+        assert told(events).event == "queued"
+        address = f"{apiframe.service.url}/v2/jobs/{job_id}"
+        assert apiframe.service.http.delete(address, headers=apiframe.headers).status_code == 204
+        ticker.tick()
+        end = told(events)
+        assert (end.event, end.data["expired"]) == ("cancelled", True)
+        assert events.next() is None
+
+
 def test_a_task_is_told_in_its_own_dialect(vicsee: VicSee, photo: str, ticker: HandTicker) -> None:
     task_id = vicsee.submitted(photo)
     job_id = UUID(task_id.removeprefix("task_"))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from jobs.queue_position import KEPT_S, MAX_LOOKED_AT, QueuePositions
-from storage.kv import Item, KeyValue
+from storage.kv import Item, KeyValue, Unavailable
 from tests.jobs.machine import Machine
 from tests.ticking import Seconds
 from tests.watched import WatchedStore
@@ -103,3 +103,19 @@ class LongQueue(WatchedStore):
 def test_in_a_queue_that_is_too_long_no_place_is_known(machine: Machine) -> None:
     job = machine.submit(machine.customer())
     assert positions(machine, kv=LongQueue(machine.kv)).of(job) is None
+
+
+def test_while_the_queue_cannot_be_read_no_place_is_known_and_few_ask(machine: Machine) -> None:
+    job, seconds, outage = machine.submit(machine.customer()), Seconds(), [True]
+
+    def fail(_: int) -> None:
+        if outage:
+            raise Unavailable("no answer")
+
+    store = WatchedStore(machine.kv, before=fail)
+    queue = positions(machine, kv=store, seconds=seconds)
+    assert [queue.of(job) for _ in range(3)] == [None] * 3
+    assert store.calls == 1
+    outage.clear()
+    seconds.advance(KEPT_S)
+    assert queue.of(job) == 1

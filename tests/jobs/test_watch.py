@@ -341,20 +341,6 @@ def test_one_outage_after_another_is_borne_anew(machine: Machine, caller: Caller
         assert heard(watch) is Signal.BEAT
 
 
-def test_a_store_that_is_down_when_a_stream_opens_keeps_no_place(
-    machine: Machine, caller: Caller
-) -> None:
-    outage = Outage()
-    lookout = Lookout(machine, WatchedStore(machine.kv, before=outage))
-    job = machine.submit(caller)
-    outage.is_down = True
-    for _ in range(MAX_STREAMS_EACH + 1):
-        with pytest.raises(Unavailable):
-            lookout.watcher.stream(job)
-    outage.is_down = False
-    assert lookout.stream(job)
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -463,6 +449,7 @@ def test_a_thread_that_cannot_be_started_keeps_no_place(machine: Machine, caller
     for _ in range(MAX_STREAMS_EACH + 1):
         with pytest.raises(RuntimeError):
             watcher.stream(job)
+        assert watcher.wait(job, wait_s=1) is None  # it was accepted, and is answered as usual
 
 
 def test_when_the_server_stops_everybody_is_let_go(lookout: Lookout, caller: Caller) -> None:
