@@ -5,17 +5,23 @@ its end that is still to be delivered is delivered; it names the job, and nothin
 """
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
 from jobs.cancellation import Cancellations
-from jobs.errors import JobFinished
+from jobs.errors import JobFinished, TooManyAtOnce
 from jobs.ids import Clock
 from jobs.records import RETENTION, Kept, find_job, find_own, next_put
 from jobs.retention import Retention
+from jobs.turns import Turns
 from storage.kv import Conflict, Due, KeyValue, StoreError, Unavailable, Unknown
 
 log = logging.getLogger(__name__)
+
+MAX_DELETIONS = 16
+"""How many may delete files at once in this process. Each holds a thread, for minutes while the
+object store hangs; the files of whoever comes then are left to the sweeper."""
 
 _COMMIT_TRIES = 6
 
@@ -28,6 +34,7 @@ class Deletions:
     cancellations: Cancellations
     retention: Retention
     clock: Clock
+    turns: Turns
 
     def delete(self, world: str, job_id: UUID) -> None:
         """Delete the account's job, which is cancelled if it is not at its end; twice is quiet.
@@ -41,7 +48,8 @@ class Deletions:
             try:
                 if kept.job.status.is_terminal:
                     self._intend(kept)
-                    self._tidy_now(job_id)
+                    with suppress(TooManyAtOnce), self.turns.taken(kept.job.account_id):
+                        self._tidy_now(job_id)
                     return
                 self.cancellations.cancel(world, job_id)
             except (Conflict, Unknown, JobFinished):

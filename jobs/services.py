@@ -21,7 +21,7 @@ from jobs.audit import Audit
 from jobs.breaker import Breakers
 from jobs.cancellation import Cancellations
 from jobs.courier import Courier
-from jobs.deletion import Deletions
+from jobs.deletion import MAX_DELETIONS, Deletions
 from jobs.dispatch import Dispatcher
 from jobs.endings import Endings
 from jobs.estimates import Estimates, measured_speeds
@@ -216,7 +216,8 @@ class Services:
     @cached_property
     def deletions(self) -> Deletions:
         """Deletes jobs before their time."""
-        return Deletions(self.kv, self.cancellations, self.retention, self.clock)
+        turns = Turns(in_all=MAX_DELETIONS, each=MAX_DELETIONS)
+        return Deletions(self.kv, self.cancellations, self.retention, self.clock, turns)
 
     @cached_property
     def courier(self) -> Courier:

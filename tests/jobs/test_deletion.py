@@ -1,7 +1,7 @@
 """Deletion: a customer's word empties a job at once, and no failure on the way leaves it half."""
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -11,6 +11,7 @@ import pytest
 from billing import ledger
 from billing.keys import Caller
 from inference.params import CreativeParams, UpscaleParams
+from jobs.deletion import MAX_DELETIONS
 from jobs.errors import IllegalTransition, JobForeign, JobUnknown
 from jobs.job import Job, Status
 from jobs.records import find_job
@@ -178,6 +179,19 @@ def test_a_store_that_fails_after_the_intention_leaves_the_rest_to_the_sweeper(
 
     delete(replace(machine, kv=WatchedStore(machine.kv, before=fail)), done)
     assert machine.job(done.id).deleted_at_ms is not None
+    machine.sweep()
+    assert files_in(tmp_path) == set()
+
+
+def test_while_too_many_delete_the_files_are_left_to_the_sweeper(
+    machine: Machine, done: Job, tmp_path: Path
+) -> None:
+    with ExitStack() as turns:
+        for _ in range(MAX_DELETIONS):
+            turns.enter_context(machine.services.deletions.turns.taken("others"))
+        delete(machine, done)
+    assert machine.job(done.id).deleted_at_ms is not None
+    assert files_in(tmp_path) != set()
     machine.sweep()
     assert files_in(tmp_path) == set()
 
