@@ -14,8 +14,8 @@ from jobs.ids import Clock
 from jobs.job import Job
 from jobs.links import result_name
 from jobs.records import RETENTION, Kept, find_job, last_deletes, next_put
-from jobs.webhooks import delivery_key
-from storage.kv import MAX_CHANGES, Conflict, Delete, Due, KeyValue, Unavailable
+from jobs.webhooks import outbox_of
+from storage.kv import MAX_CHANGES, MAX_PAGE, Conflict, Delete, Due, KeyValue, Unavailable
 from storage.objects import Objects, ObjectsError
 
 log = logging.getLogger(__name__)
@@ -52,12 +52,12 @@ class Retention:
 
         What the object store fails to delete is tried again later, again and again.
         """
-        try:
-            due = self._tidied(kept.job)
-        except ObjectsError as error:
-            log.warning("job %s: its files are left for now: %s", kept.job.id, error)
-            due = Due(RETENTION, self.clock() + RETRY_MS)
         with suppress(Conflict):  # another sweeper was here; if not, the job is still due
+            try:
+                due = self._tidied(kept.job)
+            except ObjectsError as error:
+                log.warning("job %s: its files are left for now: %s", kept.job.id, error)
+                due = Due(RETENTION, self.clock() + RETRY_MS)
             if due is None:
                 self._forget(kept)
             else:
@@ -86,20 +86,32 @@ class Retention:
         if job.result is not None and not is_expired(job, now_ms=now_ms):
             return Due(RETENTION, result_expires_at_ms(job))
         self.objects.delete(result_name(job.id, job.params.output_format))
+        is_told = job.deleted_at_ms is None or self._forget_told(job)
         ended_ms = job.ended_at_ms or now_ms
         if job.result is None or job.deleted_at_ms is not None:
             # There may be the file of an attempt that died, or still dies.
             second_look_ms = max(ended_ms, job.deleted_at_ms or 0) + SECOND_LOOK_MS
             if now_ms < second_look_ms:
                 return Due(RETENTION, second_look_ms)
+        if not is_told:
+            return Due(RETENTION, now_ms + DAY_MS)
         ends_ms = ended_ms + RECORD_KEPT_MS
         return Due(RETENTION, ends_ms) if now_ms < ends_ms else None
+
+    def _forget_told(self, job: Job) -> bool:
+        """Delete the deliveries that are over, with the address that they went to; whether there
+        are no others."""
+        rows = self.kv.query(outbox_of(job.id), limit=MAX_PAGE)
+        over = [row for row in rows if row.due is None]
+        for first in range(0, len(over), MAX_CHANGES):
+            batch = over[first : first + MAX_CHANGES]
+            self.kv.commit(*(Delete(row.key, replaces=row.version) for row in batch))
+        return len(over) == len(rows)
 
     def _forget(self, kept: Kept) -> None:
         """Delete the record, and first what is named after it; `Conflict` leaves it for later."""
         for _ in range(_MAX_PAGES):
-            partition = delivery_key(kept.job.id, "").partition
-            rows = self.kv.query(partition, limit=MAX_CHANGES)
+            rows = self.kv.query(outbox_of(kept.job.id), limit=MAX_CHANGES)
             if not rows:
                 self.kv.commit(*last_deletes(self.kv, kept))
                 return

@@ -100,7 +100,7 @@ class Worker:
             self._settle(job, outcome, engine_ms=watch.ms)
             return
         except LeaseLost:
-            log.warning("job %s: attempt %d was overtaken or cancelled", job.id, job.attempt)
+            log.info("job %s: attempt %d was overtaken or cancelled", job.id, job.attempt)
         except Exception:
             # The store, the disk, the memory or a defect of ours: none of it the picture's fault.
             log.exception("job %s: attempt %d failed", job.id, job.attempt)

@@ -15,7 +15,7 @@ from jobs.deletion import MAX_DELETIONS
 from jobs.errors import IllegalTransition, JobForeign, JobUnknown
 from jobs.job import Job, Status
 from jobs.records import find_job
-from jobs.retention import RECORD_KEPT_MS, RETRY_MS, SECOND_LOOK_MS, is_expired
+from jobs.retention import DAY_MS, RECORD_KEPT_MS, RETRY_MS, SECOND_LOOK_MS, is_expired
 from storage.kv import StoreError, Unavailable, Unknown
 from tests.jobs.machine import PARAMS, Crash, Machine, files_in, told_at
 from tests.jobs.test_retention import Unsteady
@@ -140,6 +140,32 @@ def test_a_webhook_that_is_still_pending_is_delivered_all_the_same(
     assert [data for _, data in origin.received] == [body.encode()]
     assert machine.job(job.id).webhook_status == "delivered"
     assert machine.job(job.id).said == {}
+
+
+def test_a_webhook_that_is_over_goes_with_its_address(
+    machine: Machine, caller: Caller, origin: Origin
+) -> None:
+    job = machine.submit(caller, webhook=told_at(f"{origin.url}/hook"))
+    machine.work(job.id)
+    machine.deliver()
+    delete(machine, job)
+    assert machine.outbox(job.id) == {}
+    assert machine.job(job.id).webhook_status == "delivered"
+
+
+def test_a_webhook_that_was_pending_goes_once_it_is_over(
+    machine: Machine, caller: Caller, origin: Origin, clock: Clock
+) -> None:
+    job = machine.submit(caller, webhook=told_at(f"{origin.url}/hook"))
+    machine.work(job.id)
+    delete(machine, job)
+    clock.advance(seconds=2 * DAY_MS / 1000)
+    machine.sweep()  # nobody delivers: it waits for that, beyond the second look
+    assert list(machine.outbox(job.id)) == ["completed"]
+    machine.deliver()
+    clock.advance(seconds=DAY_MS / 1000)
+    machine.sweep()
+    assert machine.outbox(job.id) == {}
 
 
 def test_whoever_deletes_an_unfinished_job_is_told_of_its_end(
