@@ -1,8 +1,8 @@
 """Deletion: a customer has a job's files and what was said with it removed before their time.
 
 What it cost, and when, stays: the ledger, the job's price, its status and its times. A webhook of
-its end that is still to be delivered is delivered before it goes; it names the job, and nothing that
-was said.
+its end that is still to be delivered is delivered before it goes; it names the job, and nothing
+that was said.
 """
 
 import logging
