@@ -170,17 +170,20 @@ class _Renewal:
         self._steps = (done, of)
 
     def _tick(self) -> bool:
-        """Renew at every news of progress, at most every two seconds, and thrice a lease.
+        """Renew at every news of progress, at most every two seconds, and thrice a lease. Between
+        renewals only see whether the job is still ours: one that was cancelled stops at its next
+        step, however long this one takes.
 
         False once there is nothing to renew any more.
         """
         self._silent_s += self._every_s
         steps = self._steps
-        if steps == self._told and self._silent_s < self._third_s:
-            return True
         try:
-            self._leases.renew(self.job, *steps)
-            self._told, self._silent_s = steps, 0.0
+            if steps == self._told and self._silent_s < self._third_s:
+                self._leases.current(self.job)
+            else:
+                self._leases.renew(self.job, *steps)
+                self._told, self._silent_s = steps, 0.0
         except LeaseLost:
             self._is_lost = True
             return False

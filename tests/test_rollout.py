@@ -205,7 +205,7 @@ def a_breaker(world: World) -> Key:
     return Key(f"breaker#{world.caller.account_id}", "receiver.test:80")
 
 
-def is_away_again(world: World, _: Key) -> None:
+def is_away_again(world: World, _key: Key) -> None:
     breakers = world.machine.courier.breakers
     account_id, now_ms = world.caller.account_id, world.machine.clock()
     for _ in range(FAILURES):
