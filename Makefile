@@ -1,7 +1,7 @@
 # The two commands a newcomer needs: `make serve` and `make test`. Both set up .venv by themselves.
 # `make soak` runs the races, the kills and the random histories of money many times over, which
-# takes a quarter of an hour; `make simulate` runs the service through thousands of misfortunes in
-# ten minutes; `make mutants` says which planted bugs the tests catch.
+# takes most of an hour; `make simulate` runs the service through thousands of misfortunes in ten
+# minutes; `make mutants` says which planted bugs the tests catch, in another half of an hour.
 # `make benchmarks BENCH=DIR` measures everything in the README; it takes a quarter of
 # an hour, and wants the machine for itself.
 
@@ -51,6 +51,7 @@ benchmarks: $(READY)  ## every figure, as tables and under benchmarks/results/
 	$(BIN)/python -m benchmarks.creative
 	$(BIN)/python -m benchmarks.service
 	$(BIN)/python -m benchmarks.delivery
+	$(BIN)/python -m benchmarks.streams
 	$(BIN)/python -m benchmarks.cold_start
 	$(BIN)/python -m benchmarks.costs
 
