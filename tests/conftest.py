@@ -8,6 +8,21 @@ import pytest
 from tests.ministack import CREDENTIALS, ministack
 from tests.postgres import has_pooler, pooler, postgres, programs
 
+# The asserts of the contract suites explain themselves, as those of test files do.
+pytest.register_assert_rewrite(
+    "storage.contract.key_value_case",
+    "storage.contract.key_value_changes",
+    "storage.contract.key_value_counters",
+    "storage.contract.key_value_limits",
+    "storage.contract.key_value_model",
+    "storage.contract.key_value_pages",
+    "storage.contract.key_value_purges",
+    "storage.contract.key_value_races",
+    "storage.contract.key_value_snapshots",
+    "storage.contract.key_value_times",
+    "storage.contract.objects_contract",
+)
+
 # Nobody's account: modal reads this when it is imported, and then has nothing to call with.
 os.environ["MODAL_CONFIG_PATH"] = os.devnull
 for _name in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"):
