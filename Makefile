@@ -17,7 +17,7 @@ serve: $(READY)  ## an upscaling service on http://127.0.0.1:8000, its data in .
 	$(BIN)/enlarger serve --data data
 
 test: $(READY) $(MINISTACK) lint types  ## everything CI checks
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 soak: $(READY) $(MINISTACK)  ## races, kills and histories of money, many times over
 	$(BIN)/python -m pytest --races 10 --kills 40 --histories 1000 tests/test_survival.py \
