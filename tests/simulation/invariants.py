@@ -1,6 +1,6 @@
 """What must hold of every history, whatever befell it: each check yields what is wrong.
 
-The numbers are those of the notes on money: the balance is its entries (I1), never below zero
+They have numbers: the balance is its entries (I1), never below zero
 (I2), and nothing gets lost (I3); one hold a job and one settlement (I4) of the right kind (I5);
 held is the price of live jobs (I6); one job for each Idempotency-Key (I7); no live job past its
 deadline (I9); no end without its webhook (I10). I8 is about payments, which nobody makes here.
