@@ -6,6 +6,7 @@ An actor's process may die at any of its calls; `history` then starts another in
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import TypeVar
 
 from billing import ledger
 from billing.errors import BillingError
@@ -36,6 +37,8 @@ from tests.simulation.network import PICTURE_URL, Manner, receiver
 from tests.simulation.stage import Together
 from tests.simulation.witness import Accepted
 from tests.simulation.world import World
+
+T = TypeVar("T")
 
 MAX_TRIES = 4
 MANNERS = {
@@ -103,16 +106,7 @@ class Actors:
     def worker(self) -> None:
         """Works on whatever there is a hint of."""
         worker = self.world.worker(self.stage, dispatcher=self.dispatcher)
-        while True:
-            hints = self.world.hints.jobs
-            if not hints:
-                self.stage.scheduler.doze()
-                continue
-            job_id = hints.pop(self.random.randrange(len(hints)))
-            try:
-                worker.work(job_id)
-            except REFUSALS:
-                self.stage.wait(1)
+        self._follow(lambda: self.world.hints.jobs, worker.work, rest_s=1)
 
     def sweeper(self) -> None:
         """Sweeps, now and then."""
@@ -127,16 +121,22 @@ class Actors:
     def courier(self) -> None:
         """Makes whatever delivery there is a hint of."""
         courier = self.world.services(self.stage, dispatcher=self.dispatcher).courier
+        self._follow(lambda: self.world.hints.deliveries, courier.deliver, rest_s=0.1)
+
+    def _follow(
+        self, hints_now: Callable[[], list[T]], see_to: Callable[[T], None], *, rest_s: float
+    ) -> None:
+        """See to one hint after another, in any order; doze while there is none."""
         while True:
-            hints = self.world.hints.deliveries
+            hints = hints_now()
             if not hints:
                 self.stage.scheduler.doze()
                 continue
-            key = hints.pop(self.random.randrange(len(hints)))
+            hint = hints.pop(self.random.randrange(len(hints)))
             try:
-                courier.deliver(key)
+                see_to(hint)
             except REFUSALS:
-                self.stage.wait(0.1)
+                self.stage.wait(rest_s)
 
     def fickle(self, caller: Caller) -> None:
         """A customer who cancels, deletes, fetches or has repeated what he hits upon."""
